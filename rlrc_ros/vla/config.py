@@ -1,0 +1,216 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The architecture as data: towers, projector, decoder with per-layer widths, action head.
+
+One set of classes describes every size, from the nano policy to OpenVLA-7B, dense or pruned; the
+code in vision.py, language.py and model.py reads nothing else. JSON in, JSON out; a value that
+cannot work is refused here, by name.
+"""
+
+from dataclasses import asdict, dataclass
+import math
+
+MODEL_TYPE = 'rlrc_vla'
+STEMS = ('patch', 'conv')
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+OPENVLA_PROMPT = 'In: What action should the robot take to {instruction}?\nOut:'
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be built; the message names the value and valid ones."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class TowerConfig:
+    """One vision transformer; only the blocks up to the feature layer exist."""
+
+    embed_dim: int
+    depth: int
+    """Blocks of the published tower; the features leave after block depth - 2 (OpenVLA)."""
+    num_heads: int
+    mlp_hidden: int
+    image_size: int
+    patch_size: int
+    register_tokens: int = 0
+    class_token: bool = False
+    layer_scale: bool = False
+    stem: str = 'patch'
+    """`patch`: one convolution a patch (ViT); `conv`: strided 3x3 convolutions, which small towers
+    need to see where things are."""
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+    def __post_init__(self) -> None:
+        _require(self.depth >= 2, f'a tower has at least 2 blocks, got depth {self.depth}')
+        _require(self.embed_dim % self.num_heads == 0,
+                 f'embed_dim {self.embed_dim} is not a multiple of num_heads {self.num_heads}')
+        _require(self.image_size % self.patch_size == 0,
+                 f'image_size {self.image_size} is not a multiple of patch_size '
+                 f'{self.patch_size}')
+        _require(self.stem in STEMS, f'stem {self.stem!r} is not known; there are: {STEMS}')
+        _require(self.stem != 'conv' or self.patch_size in (16, 32),
+                 f'a conv stem makes patches of 16 or 32 px, got patch_size {self.patch_size}')
+        _require(self.stem != 'conv' or self.embed_dim % 32 == 0,
+                 f'a conv stem needs embed_dim in multiples of 32, got {self.embed_dim}')
+
+    @property
+    def num_patches(self) -> int:
+        """Return the number of patch tokens."""
+        return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def used_blocks(self) -> int:
+        """Return how many blocks run: those up to the feature layer."""
+        return self.depth - 1
+
+
+@dataclass(frozen=True)
+class LayerWidths:
+    """What is left of one decoder layer; pruning changes these and nothing else."""
+
+    num_heads: int
+    intermediate_size: int
+
+    def __post_init__(self) -> None:
+        _require(self.num_heads >= 1 and self.intermediate_size >= 1,
+                 f'a decoder layer keeps at least one head and one channel, got {self}')
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """A LLaMA-style decoder whose layers may differ in width."""
+
+    vocab_size: int
+    hidden_size: int
+    head_dim: int
+    layers: tuple[LayerWidths, ...]
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 10000.0
+    max_length: int = 2048
+
+    def __post_init__(self) -> None:
+        _require(len(self.layers) >= 1, 'a decoder has at least one layer')
+        _require(self.head_dim % 2 == 0, f'head_dim must be even, got {self.head_dim}')
+
+
+@dataclass(frozen=True)
+class ActionConfig:
+    """How actions become tokens (Octo and RT-2's way, OpenVLA's numbers)."""
+
+    vocab_end: int
+    """One past the highest action id: 32000 at 7B. Ids count down from there."""
+    prefix_token_id: int
+    """The token between prompt and actions: 29871, a lone space, at 7B."""
+    bins: int = 256
+    dim: int = 7
+    horizon: int = 1
+    """Actions in one answer."""
+
+    def __post_init__(self) -> None:
+        _require(2 <= self.bins <= self.vocab_end,
+                 f'{self.bins} action bins do not fit below vocab_end {self.vocab_end}')
+        _require(self.dim >= 1 and self.horizon >= 1,
+                 f'dim and horizon are at least 1, got {self.dim} and {self.horizon}')
+
+
+@dataclass(frozen=True)
+class VlaConfig:
+    """A whole vision-language-action model."""
+
+    towers: tuple[TowerConfig, ...]
+    decoder: DecoderConfig
+    action: ActionConfig
+    bos_token_id: int = 1
+    eos_token_id: int = 2
+    pad_token_id: int = 32000
+    prompt: str = OPENVLA_PROMPT
+    control_hz: float = 5.0
+    instructions: tuple[str, ...] = ()
+    """Examples of what the policy was trained on, for people to try."""
+
+    def __post_init__(self) -> None:
+        _require(1 <= len(self.towers) <= 2, f'one or two towers, got {len(self.towers)}')
+        _require(len({tower.num_patches for tower in self.towers}) == 1,
+                 'the towers must make the same number of patches, got '
+                 f'{[tower.num_patches for tower in self.towers]}')
+        _require(len({tower.image_size for tower in self.towers}) == 1,
+                 'the towers must take the same image size, got '
+                 f'{[tower.image_size for tower in self.towers]}')
+        _require(self.action.vocab_end <= self.decoder.vocab_size,
+                 f'vocabulary of {self.decoder.vocab_size} is too small for the action ids, '
+                 f'which end at {self.action.vocab_end}')
+        _require('{instruction}' in self.prompt,
+                 f'prompt must hold {{instruction}}, got {self.prompt!r}')
+        _require(math.isfinite(self.control_hz) and 0 < self.control_hz <= 100,
+                 f'control_hz must be between 0 and 100, got {self.control_hz}')
+
+    @property
+    def image_size(self) -> int:
+        """Return height and width of the model's image in pixels."""
+        return self.towers[0].image_size
+
+    @property
+    def num_patches(self) -> int:
+        """Return the number of image tokens that the decoder sees."""
+        return self.towers[0].num_patches
+
+    @property
+    def vision_dim(self) -> int:
+        """Return the width of the towers' features side by side."""
+        return sum(tower.embed_dim for tower in self.towers)
+
+    @property
+    def action_tokens(self) -> int:
+        """Return how many tokens one answer takes."""
+        return self.action.dim * self.action.horizon
+
+    def to_json(self) -> dict:
+        """Return what config.json holds."""
+        return {'model_type': MODEL_TYPE, 'format_version': 1, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, document: dict) -> 'VlaConfig':
+        """
+        Read config.json's content.
+
+        :raises ConfigError: another model_type, a missing or unknown field, a value out of bounds
+        """
+        fields = dict(document)
+        kind = fields.pop('model_type', None)
+        if kind != MODEL_TYPE:
+            raise ConfigError(f'model_type {kind!r} is not one that this version opens '
+                              f'({MODEL_TYPE!r})')
+        version = fields.pop('format_version', None)
+        if version != 1:
+            raise ConfigError(f'format_version {version!r} is newer than this version (1); '
+                              'upgrade rlrc_ros')
+        try:
+            fields['towers'] = tuple(
+                TowerConfig(**{**tower, 'mean': tuple(tower['mean']), 'std': tuple(tower['std'])})
+                for tower in fields['towers'])
+            decoder = dict(fields['decoder'])
+            decoder['layers'] = tuple(LayerWidths(**layer) for layer in decoder['layers'])
+            fields['decoder'] = DecoderConfig(**decoder)
+            fields['action'] = ActionConfig(**fields['action'])
+            fields['instructions'] = tuple(fields.get('instructions', ()))
+            return cls(**fields)
+        except (TypeError, KeyError) as error:
+            raise ConfigError(f'config.json does not describe a model: {error}') from error

@@ -1,0 +1,170 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The whole VLA: towers + projector + decoder + head, with OpenVLA's key names and token order.
+
+The decoder sees [BOS] [image patches] [rest of the prompt] [action tokens]. Training asks for
+the logits of the action tokens in one pass; acting prefills the prompt once, then decodes token by
+token.
+
+Legend: B batch, P patches, T prompt tokens (padded), A action tokens, E hidden_size, V vocabulary.
+"""
+
+from dataclasses import dataclass
+
+from rlrc_ros.vla.config import VlaConfig
+from rlrc_ros.vla.language import KVCache, LanguageModel
+from rlrc_ros.vla.vision import VisionBackbone
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class Projector(nn.Module):
+    """Vision features → decoder embeddings: three linear layers (OpenVLA's fused-gelu-mlp)."""
+
+    def __init__(self, vision_dim: int, hidden_size: int):
+        super().__init__()
+        self.fc1 = nn.Linear(vision_dim, 4 * vision_dim)
+        self.fc2 = nn.Linear(4 * vision_dim, hidden_size)
+        self.fc3 = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, P, vision_dim) to (B, P, E)."""
+        x = functional.gelu(self.fc1(x))
+        return self.fc3(functional.gelu(self.fc2(x)))
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What greedy or sampled decoding gives."""
+
+    action_ids: torch.Tensor
+    """(B, A) token ids, all of them action ids."""
+    logprobs: torch.Tensor
+    """(B, A) fp32, of the chosen ids among the action ids, at the temperature used."""
+    first_hidden: torch.Tensor
+    """(B, E) hidden state that predicts the first action token; a critic reads it."""
+
+
+class Vla(nn.Module):
+    """A vision-language-action model of any size that a VlaConfig describes."""
+
+    def __init__(self, config: VlaConfig):
+        super().__init__()
+        self.config = config
+        self.vision_backbone = VisionBackbone(config.towers)
+        self.projector = Projector(config.vision_dim, config.decoder.hidden_size)
+        self.language_model = LanguageModel(config.decoder)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw fresh weights: normal(0, 0.02), residual outputs scaled down with depth."""
+        depth = len(self.config.decoder.layers)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() < 2 or 'token' in name.split('.')[-1]:
+                continue
+            if parameter.dim() == 4:
+                fan_in = parameter[0].numel()
+                parameter.data.normal_(0, (2.0 / fan_in) ** 0.5, generator=generator)
+                continue
+            spread = 0.02
+            if name.endswith(('o_proj.weight', 'down_proj.weight')):
+                spread /= (2 * depth) ** 0.5
+            elif name.startswith(('vision_backbone', 'projector')) and parameter.dim() == 2:
+                spread = parameter.shape[1] ** -0.5
+            parameter.data.normal_(0, spread, generator=generator)
+
+    # ------------------------------------------------------------------ parts
+
+    def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Turn pixels (B, 3 x towers, H, W) into decoder embeddings (B, P, E)."""
+        return self.projector(self.vision_backbone(pixels))
+
+    def embed(self, input_ids: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
+        """Insert the patches (B, P, E) behind the first token of input_ids (B, T)."""
+        text = self.language_model.model.embed_tokens(input_ids)
+        return torch.cat([text[:, :1], patches.to(text.dtype), text[:, 1:]], dim=1)
+
+    def action_logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """
+        Return logits (..., bins) over the action ids alone, lowest id first.
+
+        Only these rows of the head are multiplied: every other id is forbidden anyway.
+        """
+        end = self.config.action.vocab_end
+        rows = self.language_model.lm_head.weight[end - self.config.action.bins:end]
+        return functional.linear(hidden, rows)
+
+    # --------------------------------------------------------------- training
+
+    def forward(self, pixels: torch.Tensor, input_ids: torch.Tensor,
+                target_positions: torch.Tensor) -> torch.Tensor:
+        """
+        Return the hidden states at the positions that predict the targets.
+
+        :param pixels: (B, 3 x towers, H, W)
+        :param input_ids: (B, T + A) prompt and teacher-forced action tokens, padded behind
+        :param target_positions: (B, K) index in input_ids of the tokens to predict
+        :return: (B, K, E)
+        """
+        return self.gather_hidden(self.encode_image(pixels), input_ids, target_positions)
+
+    def gather_hidden(self, patches: torch.Tensor, input_ids: torch.Tensor,
+                      target_positions: torch.Tensor) -> torch.Tensor:
+        """Do as forward() does, from encoded patches (B, P, E)."""
+        hidden = self.language_model.model(self.embed(input_ids, patches))
+        # The token at index i of input_ids stands at P + i, and P + i - 1 predicts it.
+        where = target_positions + self.config.num_patches - 1
+        return hidden.gather(1, where[..., None].expand(-1, -1, hidden.shape[-1]))
+
+    # ----------------------------------------------------------------- acting
+
+    @torch.inference_mode()
+    def act(self, pixels: torch.Tensor, input_ids: torch.Tensor, lengths: torch.Tensor,
+            temperature: float = 0.0,
+            generator: torch.Generator | None = None) -> Decoded:
+        """
+        Decode one answer for each row; exactly A tokens, none of them can be anything else.
+
+        :param pixels: (B, 3 x towers, H, W)
+        :param input_ids: (B, T) prompts that end with the prefix token, padded behind
+        :param lengths: (B,) true length of each prompt
+        :param temperature: 0 takes the most likely token, more samples
+        """
+        config = self.config
+        decoder = self.language_model.model
+        embeddings = self.embed(input_ids, self.encode_image(pixels))
+        batch, length, _ = embeddings.shape
+        cache = KVCache(config.decoder, batch, length + config.action_tokens,
+                        embeddings.device, embeddings.dtype)
+        hidden = decoder(embeddings, cache=cache)
+        last = lengths + config.num_patches - 1  # (B,) slot of each prompt's last token
+        hidden = hidden[torch.arange(batch, device=hidden.device), last]  # (B, E)
+        first_hidden = hidden
+        low_id = config.action.vocab_end - config.action.bins
+        ids, logprobs = [], []
+        for step in range(config.action_tokens):
+            if step:
+                token = decoder.embed_tokens(ids[-1])[:, None]  # (B, 1, E)
+                hidden = decoder(token, (last + step)[:, None], cache)[:, 0]
+            scores = self.action_logits(hidden).float()  # (B, bins)
+            scores = torch.log_softmax(scores / (temperature or 1.0), dim=-1)
+            if temperature:
+                choice = torch.multinomial(scores.exp(), 1, generator=generator)[:, 0]
+            else:
+                choice = scores.argmax(dim=-1)
+            ids.append(choice + low_id)
+            logprobs.append(scores.gather(1, choice[:, None])[:, 0])
+        return Decoded(torch.stack(ids, 1), torch.stack(logprobs, 1), first_hidden)

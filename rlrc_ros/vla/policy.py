@@ -1,0 +1,139 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Checkpoint → policy.act(observation) → actions in metres and radians.
+
+The same object drives the simulator in process, the ROS node and every evaluation. Inference runs
+in fp32 on a CPU and in bf16 on a GPU. Not thread-safe: one caller at a time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+import time
+
+import numpy as np
+from rlrc_ros.types import ActionChunk, Observation
+from rlrc_ros.vla import images, prompt
+from rlrc_ros.vla.actions import action_chunk, ActionTokenizer
+from rlrc_ros.vla.checkpoint import Checkpoint, CheckpointError, CheckpointSummary, open_checkpoint
+import torch
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where the last call spent its time, milliseconds of wall clock."""
+
+    preprocess_ms: float
+    model_ms: float
+
+    @property
+    def inference_ms(self) -> float:
+        """Return the whole call."""
+        return self.preprocess_ms + self.model_ms
+
+
+class Policy:
+    """
+    A trained policy; make it with Policy.open().
+
+    :param checkpoint: opened, its model on the device to use
+    :param unnorm_key: which data set's statistics scale the actions; needed if several
+    :raises CheckpointError: unknown unnorm_key, or none given where there are several
+    """
+
+    def __init__(self, checkpoint: Checkpoint, unnorm_key: str | None = None):
+        self.summary: CheckpointSummary = checkpoint.summary
+        self._config = checkpoint.summary.config
+        keys = self.summary.unnorm_keys
+        if unnorm_key is None and len(keys) == 1:
+            unnorm_key = keys[0]
+        if unnorm_key not in keys:
+            raise CheckpointError(
+                f'unnorm_key {unnorm_key!r} is not in this checkpoint; it has: '
+                f'{", ".join(keys)}. Set unnorm_key:={keys[0]}')
+        self._stats = self.summary.norm_stats[unnorm_key]
+        self._model = checkpoint.model
+        self._tokenizer = checkpoint.tokenizer
+        self._actions = ActionTokenizer(self._config.action)
+        self._device = next(self._model.parameters()).device
+        self._dtype = next(self._model.parameters()).dtype
+        self._prompts: dict[str, list[int]] = {}
+        self.timing = Timing(0.0, 0.0)
+
+    @classmethod
+    def open(cls,  # noqa: A003  (what one does with a checkpoint)
+             folder: str | Path, device: str = 'auto',
+             unnorm_key: str | None = None) -> 'Policy':
+        """
+        Open a checkpoint folder.
+
+        :param device: `auto` (CUDA where it is), `cpu`, `cuda`, `cuda:1` ...
+        :raises CheckpointError: see checkpoint.inspect(); or a device that is not there
+        """
+        if device == 'auto':
+            device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        if device.startswith('cuda') and not torch.cuda.is_available():
+            raise CheckpointError(f'device {device!r} was asked for, but torch sees no CUDA '
+                                  'device; set device:=cpu, or run `rlrc doctor`')
+        dtype = torch.bfloat16 if device.startswith('cuda') else torch.float32
+        return cls(open_checkpoint(folder, device, dtype), unnorm_key)
+
+    def act(self, observation: Observation) -> ActionChunk:
+        """Return what to do next."""
+        return self.act_batch([observation])[0]
+
+    def act_batch(self, observations: Sequence[Observation], temperature: float = 0.0,
+                  generator: torch.Generator | None = None) -> list[ActionChunk]:
+        """
+        Return what to do next for each observation.
+
+        :param temperature: 0 takes the most likely tokens, more samples
+        :raises ValueError: an image that is not uint8 (H, W, 3)
+        """
+        start = time.perf_counter()
+        for observation in observations:
+            image = observation.image
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise ValueError(f'an image is uint8 (height, width, 3), got {image.dtype} '
+                                 f'{image.shape}')
+        stacked = np.stack([images.resize(observation.image, self._config.image_size)
+                            for observation in observations])
+        pixels = images.to_pixels(
+            torch.from_numpy(stacked).to(self._device), self._config.towers).to(self._dtype)
+        input_ids, lengths = prompt.pad(
+            [self._encode(observation.instruction) for observation in observations],
+            self._config.pad_token_id)
+        ready = time.perf_counter()
+        decoded = self._model.act(pixels, input_ids.to(self._device), lengths.to(self._device),
+                                  temperature, generator)
+        ids = decoded.action_ids.cpu().numpy()
+        self.timing = Timing((ready - start) * 1e3, (time.perf_counter() - ready) * 1e3)
+        return [action_chunk(row, self._actions, self._stats, self._config.action.horizon)
+                for row in ids]
+
+    def _encode(self, instruction: str) -> list[int]:
+        if instruction not in self._prompts:
+            self._prompts[instruction] = prompt.encode(
+                instruction, self._tokenizer, self._config)
+        return self._prompts[instruction]
+
+    def warm_up(self) -> float:
+        """Run twice on a blank image, so that the first real call is not slow; return its ms."""
+        height, width = self.summary.image_size_px
+        blank = Observation(np.zeros((height, width, 3), np.uint8), 'put carrot on plate')
+        self.act(blank)
+        self.act(blank)
+        return self.timing.inference_ms

@@ -1,0 +1,43 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A two-layer VLA with random weights, for tests that need a checkpoint and not its skill."""
+
+from pathlib import Path
+
+import numpy as np
+from rlrc_ros.vla.actions import statistics_of
+from rlrc_ros.vla.checkpoint import save_checkpoint
+from rlrc_ros.vla.model import Vla
+from rlrc_training.presets import preset
+import torch
+
+DATASET = 'tiny_data'
+
+
+def tiny_statistics() -> dict:
+    """Return plausible action statistics: centimetres, hundredths of radians, a binary gripper."""
+    rng = np.random.default_rng(0)
+    actions = rng.normal(0, 1, (500, 7)) * [0.01, 0.01, 0.01, 0.05, 0.05, 0.05, 0]
+    actions[:, 6] = rng.integers(0, 2, 500)
+    return {DATASET: statistics_of(actions, episodes=10)}
+
+
+def make_tiny_checkpoint(folder: str | Path, seed: int = 0) -> Path:
+    """Write a random tiny checkpoint and return its folder."""
+    config, tokenizer = preset('tiny')
+    model = Vla(config)
+    model.initialise(torch.Generator().manual_seed(seed))
+    return save_checkpoint(Path(folder), model, tokenizer, tiny_statistics(),
+                           {'stages': [{'name': 'test', 'seed': seed}]})
