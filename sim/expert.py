@@ -1,0 +1,150 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The scripted expert: a smooth funnel from the present state to the next action.
+
+It reads nothing but the present moment and has no phases, so that a policy that sees one image can
+imitate it. The height it aims for grows continuously with the horizontal and the yaw error: far
+from the object the gripper travels high, above it the funnel's mouth opens downwards. The same
+funnel, with the object in hand, leads onto the plate. Frames: the arm's base.
+
+(What is told to clone badly: thresholds at which the action jumps, and phases that an image does
+not show. Hence ramps everywhere but for the gripper, which is binary by nature.)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from rlrc_ros.types import Action
+from rlrc_sim.world import Truth
+from scipy.spatial.transform import Rotation
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """The numbers of the expert; lengths in metres, angles in radians."""
+
+    max_step_m: float = 0.03
+    max_step_rad: float = 0.25
+    gain: float = 0.45
+    """Share of the remaining error that a step takes: the drives lag the target by about one
+    step, a larger share would overshoot."""
+    travel_height_m: float = 0.075
+    """How high above the goal the gripper travels when it is far from it."""
+    slope: float = 2.2
+    """Metres of height per metre of horizontal error beyond the mouth."""
+    slope_yaw: float = 0.10
+    """Metres of height per radian of yaw error beyond the mouth."""
+    mouth_m: float = 0.008
+    mouth_rad: float = 0.10
+    lowest_ee_m: float = 0.021
+    """The fingertips end 16 mm below the end effector; 5 mm are left above the table."""
+    grip_depth_m: float = 0.024
+    """How far below an object's top the end effector grips at most."""
+    close_m: float = 0.014
+    """The gripper closes when it is this near the grip point in the plane and in height."""
+    close_rad: float = 0.25
+    place_gap_m: float = 0.006
+    """Gap between the object's underside and the plate at which it is let go at the latest."""
+    release_m: float = 0.03
+    """Horizontal distance from the plate's centre within which the object may be let go."""
+
+
+DEFAULT_FUNNEL = Funnel()
+DOWN = Rotation.from_euler('y', np.pi / 2)
+"""Gripper straight down, fingers closing along the base's y axis."""
+
+
+def wrap_half_turn(angle_rad: float) -> float:
+    """
+    Wrap an angle to (-60, 120] degrees.
+
+    Two fingers look the same after half a turn. The seam lies far from 0, 45, 90 and 135 degrees,
+    where the suite's yaws are, so that equal pictures get equal answers.
+    """
+    low = -np.pi / 3
+    return (angle_rad - low) % np.pi + low
+
+
+def _clipped(vector: np.ndarray, longest: float) -> np.ndarray:
+    length = np.linalg.norm(vector)
+    return vector if length <= longest else vector * (longest / length)
+
+
+def _yaw_of(rotation: Rotation) -> float:
+    """Return the heading of the finger axis in the base plane, from the base's y axis."""
+    finger_axis = rotation.apply([0.0, 1.0, 0.0])
+    return float(np.arctan2(-finger_axis[0], finger_axis[1]))
+
+
+def expert_action(truth: Truth, funnel: Funnel = DEFAULT_FUNNEL) -> Action:
+    """Return the next action from the simulator's own state; it never fails to answer."""
+    ee = truth.ee_position_m
+    ee_rotation = Rotation.from_quat(truth.ee_wxyz, scalar_first=True)
+    holds = truth.is_grasped
+    done = truth.on_plate and not holds
+
+    object_top = truth.object_position_m[2] + truth.object_height_m / 2
+    grip_z = max(funnel.lowest_ee_m, object_top - funnel.grip_depth_m)
+    if holds or done:
+        below_ee = ee[2] - truth.object_position_m[2] + truth.object_height_m / 2 if holds else 0.0
+        offset = truth.object_position_m[:2] - ee[:2] if holds else np.zeros(2)
+        goal_xy = truth.plate_position_m[:2] - offset
+        goal_z = truth.plate_position_m[2] + 0.003 + below_ee + funnel.place_gap_m / 3
+        yaw_error = 0.0
+    else:
+        goal_xy = truth.object_position_m[:2]
+        goal_z = grip_z
+        object_rotation = Rotation.from_quat(truth.object_wxyz, scalar_first=True)
+        long_axis = object_rotation.apply([1.0, 0.0, 0.0])
+        object_yaw = float(np.arctan2(long_axis[1], long_axis[0]))
+        wanted = wrap_half_turn(object_yaw) if truth.object_long else 0.0
+        yaw_error = wanted - _yaw_of(ee_rotation)
+
+    error_xy = goal_xy - ee[:2]
+    distance = float(np.linalg.norm(error_xy))
+    height = float(np.clip(
+        funnel.slope * (distance - funnel.mouth_m)
+        + funnel.slope_yaw * max(0.0, abs(yaw_error) - funnel.mouth_rad),
+        0.0, funnel.travel_height_m))
+    if done:
+        height = funnel.travel_height_m
+    error = np.append(error_xy, goal_z + height - ee[2])
+
+    near = (distance < funnel.close_m and abs(ee[2] - grip_z) < funnel.close_m
+            and abs(yaw_error) < funnel.close_rad)
+    if done:
+        closed = False
+    elif holds:
+        underside = truth.object_position_m[2] - truth.object_height_m / 2
+        over_plate = np.linalg.norm(
+            truth.object_position_m[:2] - truth.plate_position_m[:2]) < funnel.release_m
+        low = underside - truth.plate_position_m[2] - 0.003 < funnel.place_gap_m
+        closed = not (over_plate and low)
+    else:
+        closed = near
+
+    upright = (_down_at(_yaw_of(ee_rotation)) * ee_rotation.inv()).as_rotvec()
+    rotation_step = _clipped(
+        funnel.gain * (upright + np.array([0.0, 0.0, yaw_error])), funnel.max_step_rad)
+    return Action(
+        delta_xyz_m=_clipped(funnel.gain * error, funnel.max_step_m),
+        delta_rpy_rad=Rotation.from_rotvec(rotation_step).as_euler('XYZ'),
+        gripper=0.0 if closed else 1.0)
+
+
+def _down_at(yaw_rad: float) -> Rotation:
+    """Return the orientation that points straight down with the fingers at this yaw."""
+    return Rotation.from_euler('z', yaw_rad) * DOWN

@@ -1,0 +1,225 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Many worlds at once, one process each, and episodes played through them by one batched policy.
+
+Physics on a CPU does not batch, so each world has a process of its own (ManiSkill's own GPU
+batching takes over where a GPU simulates). A seed that is free goes to the first world that is
+free; results come back in the order of the seeds, whatever the number of processes. Messages pass
+through anonymous pipes between a parent and the children that it started itself.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+import multiprocessing
+from multiprocessing.connection import Connection, wait
+import os
+import traceback
+
+from rlrc_ros.types import Action, Observation
+from rlrc_sim.world import Step, Truth, World
+
+BatchPolicy = Callable[[list[Observation]], list[Action]]
+"""Observations of several worlds → one action for each, in the same order."""
+
+
+class WorldDiedError(RuntimeError):
+    """A world's process ended or raised; the message carries its traceback."""
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """How one episode went."""
+
+    seed: int
+    episode_set: str
+    instruction: str
+    success_once: bool
+    success_at_end: bool
+    grasped: bool
+    steps: int
+    """Control steps played."""
+    steps_to_success: int | None
+    """Control steps until the first success, or None."""
+    total_reward: float
+    frames: tuple = field(default=(), repr=False, compare=False)
+    """Images (H, W, 3) uint8 when the run was asked to keep them."""
+
+
+def _serve(pipe: Connection, image_size_px: tuple[int, int], control: str) -> None:
+    """Run one world in a child process until the pipe closes or `None` arrives."""
+    import torch  # the child's own thread setting must come before any of its torch work
+    torch.set_num_threads(1)
+    try:
+        world = World(image_size_px, control)
+        pipe.send(('ready', os.getpid()))
+        while (message := pipe.recv()) is not None:
+            verb, *arguments = message
+            answer = getattr(world, verb)(*arguments)
+            pipe.send(('answer', answer))
+        world.close()
+    except (EOFError, KeyboardInterrupt):
+        pass
+    except Exception:
+        pipe.send(('error', traceback.format_exc()))
+
+
+class WorldPool:
+    """
+    Worlds in processes of their own; use as a context manager.
+
+    :param count: how many
+    :param image_size_px: (height, width)
+    :raises WorldDiedError: a world could not be made, or died later
+    """
+
+    def __init__(self, count: int, image_size_px: tuple[int, int] = (128, 128),
+                 control: str = 'ee'):
+        if count < 1:
+            raise ValueError(f'a pool holds at least one world, got {count}')
+        context = multiprocessing.get_context('spawn')
+        self._pipes: list[Connection] = []
+        self._processes = []
+        for _ in range(count):
+            ours, theirs = context.Pipe()
+            process = context.Process(
+                target=_serve, args=(theirs, tuple(image_size_px), control), daemon=True)
+            process.start()
+            theirs.close()
+            self._pipes.append(ours)
+            self._processes.append(process)
+        for index in range(count):
+            self.receive(index)
+
+    def __len__(self) -> int:
+        """Return the number of worlds."""
+        return len(self._pipes)
+
+    def __enter__(self) -> 'WorldPool':
+        """Return the pool itself."""
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Close every world."""
+        self.close()
+
+    def send(self, index: int, verb: str, *arguments) -> None:
+        """Ask world `index` to do something; the answer comes by receive()."""
+        try:
+            self._pipes[index].send((verb, *arguments))
+        except (BrokenPipeError, OSError):
+            self.receive(index)
+
+    def receive(self, index: int) -> Observation | Step | Truth:
+        """Return world `index`'s next answer."""
+        try:
+            kind, answer = self._pipes[index].recv()
+        except (EOFError, OSError) as error:
+            code = self._processes[index].exitcode
+            raise WorldDiedError(
+                f'the process of world {index} ended (exit code {code}); '
+                'run `rlrc doctor` to check rendering and free memory') from error
+        if kind == 'error':
+            raise WorldDiedError(f'world {index} failed:\n{answer}')
+        return answer
+
+    def ready(self, indices: Sequence[int], timeout_s: float | None = None) -> list[int]:
+        """Return those of the worlds whose answers have arrived, waiting for at least one."""
+        arrived = wait([self._pipes[index] for index in indices], timeout_s)
+        return [index for index in indices if self._pipes[index] in arrived]
+
+    def close(self) -> None:
+        """End every process."""
+        for pipe in self._pipes:
+            try:
+                pipe.send(None)
+            except (BrokenPipeError, OSError):
+                continue
+        for process in self._processes:
+            process.join(timeout=5)
+            if process.is_alive():
+                process.terminate()
+
+
+class _Played:
+    """One world's present episode."""
+
+    def __init__(self, seed: int, observation: Observation):
+        self.seed = seed
+        self.observation = observation
+        self.last: Step | None = None
+        self.reward = 0.0
+        self.first_success: int | None = None
+        self.frames: list = []
+
+    def take(self, step: Step) -> None:
+        self.last, self.observation = step, step.observation
+        self.reward += step.reward
+        if step.success and self.first_success is None:
+            self.first_success = step.steps
+
+
+def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int], *, episode_set: str = 'ind',
+         stop_on_success: bool = False, keep_frames: bool = False,
+         max_steps: int = World.max_episode_steps) -> Iterator[EpisodeResult]:
+    """
+    Play one episode for each seed and yield results as they end.
+
+    Worlds that answered are served together: one policy call for all of them, while the others
+    simulate. An episode's outcome depends on its seed alone, provided that the policy answers an
+    observation alike in any batch.
+    """
+    waiting = iter(seeds)
+    playing: dict[int, _Played | int] = {}
+
+    def begin(index: int) -> None:
+        seed = next(waiting, None)
+        if seed is not None:
+            pool.send(index, 'reset', seed, episode_set)
+            playing[index] = seed
+
+    for index in range(len(pool)):
+        begin(index)
+    while playing:
+        to_act = []
+        for index in pool.ready(list(playing)):
+            answer = pool.receive(index)
+            state = playing[index]
+            if isinstance(state, _Played):
+                state.take(answer)
+            else:
+                state = playing[index] = _Played(state, answer)
+            if keep_frames:
+                state.frames.append(state.observation.image)
+            if state.last and (state.last.steps >= max_steps
+                               or (stop_on_success and state.last.success)):
+                yield _result(state, episode_set)
+                del playing[index]
+                begin(index)
+            else:
+                to_act.append(index)
+        if to_act:
+            actions = policy([playing[index].observation for index in to_act])
+            for index, action in zip(to_act, actions):
+                pool.send(index, 'step', action)
+
+
+def _result(state: _Played, episode_set: str) -> EpisodeResult:
+    last = state.last
+    return EpisodeResult(
+        seed=state.seed, episode_set=episode_set, instruction=last.observation.instruction,
+        success_once=last.success_once, success_at_end=last.success, grasped=last.grasped,
+        steps=last.steps, steps_to_success=state.first_success, total_reward=state.reward,
+        frames=tuple(state.frames))

@@ -1,0 +1,238 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+One simulated WidowX with its table: reset, step, look. The door to ManiSkill for everybody else.
+
+A World steps in the suite's 0.2 s with end-effector deltas (`control='ee'`) or joint targets
+(`control='joint'`), or, for real time, in slices as short as one physics step. It holds one
+environment in this process; many at once are processes (rlrc_sim.rollout).
+"""
+
+from dataclasses import dataclass
+
+import gymnasium as gym
+import numpy as np
+from rlrc_ros.arm import limits
+from rlrc_ros.arm.limits import ARM_JOINTS, finger_target_m
+from rlrc_ros.types import Action, Observation
+from rlrc_sim import put_on_plate
+from rlrc_sim.suites import placement
+from rlrc_sim.widowx import CAMERA, FINGER_CLOSED_M, FINGER_JOINTS, FINGER_OPEN_M
+import torch
+
+CONTROL_PERIOD_S = 1.0 / put_on_plate.CONTROL_HZ
+PHYSICS_STEP_S = 1.0 / put_on_plate.SIM_HZ
+CONTROLS = ('ee', 'joint')
+
+
+def _simulated_finger_m(finger_m: float) -> float:
+    """Stretch the real arm's finger range to the simulated drive's, 1 mm wider on both ends."""
+    share = (finger_m - limits.FINGER_CLOSED_M) / (limits.FINGER_OPEN_M - limits.FINGER_CLOSED_M)
+    return FINGER_CLOSED_M + share * (FINGER_OPEN_M - FINGER_CLOSED_M)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a control step led to."""
+
+    observation: Observation
+    reward: float
+    success: bool
+    """The object lies on the plate now (`success_at_end` when it is the last step)."""
+    success_once: bool
+    """It has lain there at some step of this episode."""
+    grasped: bool
+    """The gripper has held it at some step of this episode."""
+    steps: int
+    """Control steps of this episode so far."""
+    truncated: bool
+    """The episode's time is up."""
+
+
+@dataclass(frozen=True)
+class JointState:
+    """Joints by name, as the URDF counts them (both fingers positive)."""
+
+    names: tuple[str, ...]
+    position: np.ndarray
+    velocity: np.ndarray
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What only the simulator knows, in the arm's base frame; for the expert and for judges."""
+
+    ee_position_m: np.ndarray
+    ee_wxyz: np.ndarray
+    object_position_m: np.ndarray
+    object_wxyz: np.ndarray
+    plate_position_m: np.ndarray
+    object_height_m: float
+    object_long: bool
+    finger_m: float
+    is_grasped: bool
+    on_plate: bool
+
+    def fingers_move(self, gripper: float) -> bool:
+        """Say whether the free fingers are still on their way to where `gripper` sends them."""
+        return not self.is_grasped and abs(self.finger_m - finger_target_m(gripper)) > 0.004
+
+
+class World:
+    """
+    One environment of the task, in this process.
+
+    :param image_size_px: (height, width) of the rendered image
+    :param control: `ee` or `joint`
+    :raises ValueError: unknown control
+    """
+
+    max_episode_steps = put_on_plate.MAX_EPISODE_STEPS
+
+    def __init__(self, image_size_px: tuple[int, int] = (128, 128), control: str = 'ee'):
+        if control not in CONTROLS:
+            raise ValueError(f'control {control!r} is not known; there are: {CONTROLS}')
+        self._control = control
+        self.image_size_px = tuple(image_size_px)
+        device = 'gpu' if torch.cuda.is_available() else 'cpu'
+        self._env = gym.make(
+            put_on_plate.ENV_ID, num_envs=1, obs_mode='rgb', reward_mode='sparse',
+            control_mode=control, image_size_px=self.image_size_px, sim_backend='physx_cpu',
+            render_backend=device, max_episode_steps=10**9).unwrapped
+        self._time_s = 0.0
+        self._steps = 0
+        self._success_once = False
+        self._verdict: dict[str, torch.Tensor] = {}
+
+    @property
+    def instruction(self) -> str:
+        """Return the sentence of the present episode."""
+        return self._env.instructions[0]
+
+    @property
+    def placement(self):
+        """Return the present episode's rlrc_sim.suites.Placement."""
+        return self._env.placements[0]
+
+    def reset(self, seed: int, episode_set: str = 'ind', rebuild: bool = True) -> Observation:
+        """
+        Begin the episode (set, seed) and return the first observation.
+
+        :param rebuild: build the scene anew, so that the episode is a function of (set, seed) to
+            the last bit. Without it a reset is several times faster, but PhysX orders contacts by
+            what was touched before, and positions come to differ by some 1e-5 m after a grasp.
+        :raises ValueError: unknown set or negative seed
+        """
+        placement(episode_set, seed)  # refused here, before the simulator is half reset
+        obs, verdict = self._env.reset(seed=seed, options={
+            'episode_set': episode_set, 'episode_seeds': [seed], 'reconfigure': rebuild})
+        self._steps = 0
+        self._success_once = False
+        self._verdict = verdict
+        return self._observation(obs)
+
+    def step(self, action: Action) -> Step:
+        """Add the action's deltas to the target and let 0.2 s pass (control 'ee')."""
+        return self._step(np.concatenate([
+            action.delta_xyz_m, action.delta_rpy_rad,
+            [_simulated_finger_m(finger_target_m(action.gripper))]]))
+
+    def step_joints(self, arm_rad: np.ndarray, finger_m: float) -> Step:
+        """
+        Command joints (6,) and fingers and let 0.2 s pass (control 'joint').
+
+        :param finger_m: half the opening as the real arm counts it, 0.015 ... 0.037
+        """
+        return self._step(self._joint_action(arm_rad, finger_m))
+
+    def _joint_action(self, arm_rad: np.ndarray, finger_m: float) -> np.ndarray:
+        return np.append(arm_rad, _simulated_finger_m(finger_m))
+
+    def _step(self, command: np.ndarray) -> Step:
+        obs, reward, _, _, verdict = self._env.step(command.astype(np.float32))
+        self._time_s += CONTROL_PERIOD_S
+        return self._judged(obs, float(reward[0]), verdict)
+
+    def _judged(self, obs: dict, reward: float, verdict: dict) -> Step:
+        self._verdict = verdict
+        self._steps += 1
+        success = bool(verdict['success'][0])
+        self._success_once |= success
+        return Step(
+            observation=self._observation(obs), reward=reward, success=success,
+            success_once=self._success_once, grasped=bool(verdict['ever_grasped'][0]),
+            steps=self._steps, truncated=self._steps >= self.max_episode_steps)
+
+    # --------------------------------------------------------------- real time
+
+    def set_joint_targets(self, arm_rad: np.ndarray, finger_m: float) -> None:
+        """Command joints (6,) and fingers without letting time pass (control 'joint')."""
+        command = self._joint_action(arm_rad, finger_m).astype(np.float32)
+        self._env.agent.set_action(torch.from_numpy(command)[None])
+
+    def advance(self, dt_s: float) -> None:
+        """Let physics pass dt_s seconds (a multiple of 0.002) without rendering."""
+        steps = round(dt_s / PHYSICS_STEP_S)
+        if steps < 1 or abs(steps * PHYSICS_STEP_S - dt_s) > 1e-9:
+            raise ValueError(f'dt_s {dt_s} is not a multiple of {PHYSICS_STEP_S} s')
+        for _ in range(steps):
+            self._env.agent.before_simulation_step()
+            self._env.scene.step()
+        self._time_s += dt_s
+
+    def look(self) -> Observation:
+        """Render the present moment."""
+        return self._observation(self._env.get_obs({}))
+
+    def judge(self) -> Step:
+        """Judge and render the present moment as one more control step; for real time."""
+        verdict = self._env.get_info()
+        reward = float(self._env.compute_sparse_reward(None, None, verdict)[0])
+        return self._judged(self._env.get_obs(verdict), reward, verdict)
+
+    def _observation(self, obs: dict) -> Observation:
+        image = obs['sensor_data'][CAMERA]['rgb'][0].cpu().numpy()  # (H, W, 3)
+        return Observation(image=image, instruction=self.instruction, stamp_s=self._time_s)
+
+    # ------------------------------------------------------------------- state
+
+    def joint_state(self) -> JointState:
+        """Return the eight moving joints: the arm's six and the two fingers."""
+        robot = self._env.agent.robot
+        return JointState(
+            ARM_JOINTS + FINGER_JOINTS, robot.get_qpos()[0].cpu().numpy().astype(np.float64),
+            robot.get_qvel()[0].cpu().numpy().astype(np.float64))
+
+    def truth(self) -> Truth:
+        """Return what the simulator knows, in the arm's base frame."""
+        env, base = self._env, self._env.agent.robot.pose.inv()
+        ee = base * env.agent.tcp.pose
+        kind = env._kinds[self.placement.object_name]
+        to_base = {}
+        for name, raw in (('object', env.object_pose()), ('plate', env.plate_pose())):
+            pose = base * type(ee).create(raw)
+            to_base[name] = pose.raw_pose[0].cpu().numpy().astype(np.float64)
+        return Truth(
+            ee_position_m=ee.p[0].cpu().numpy().astype(np.float64),
+            ee_wxyz=ee.q[0].cpu().numpy().astype(np.float64),
+            object_position_m=to_base['object'][:3], object_wxyz=to_base['object'][3:],
+            plate_position_m=to_base['plate'][:3], object_height_m=kind.size_m[2],
+            object_long=kind.long, finger_m=float(env.agent.robot.get_qpos()[0, 6]),
+            is_grasped=bool(self._verdict['is_grasped'][0]),
+            on_plate=bool(self._verdict['success'][0]))
+
+    def close(self) -> None:
+        """Free the simulator."""
+        self._env.close()

@@ -1,0 +1,70 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Many worlds at once give what one world gives, and a dead one is noticed."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from rlrc_ros.types import Action
+from rlrc_sim.rollout import play, WorldDiedError, WorldPool
+from rlrc_sim.world import World
+
+pytestmark = pytest.mark.sim
+LOWER = Action(np.array([0.0, 0.0, -0.02]), np.zeros(3), 1.0)
+
+
+def test_results_do_not_depend_on_the_number_of_processes():
+    """Three seeds in two processes end as they end in one world of this process."""
+    with WorldPool(2, (32, 32)) as pool:
+        results = sorted(play(pool, lambda seen: [LOWER] * len(seen), [3, 4, 5], max_steps=6,
+                              keep_frames=True), key=lambda result: result.seed)
+    world = World((32, 32))
+    for result in results:
+        image = world.reset(result.seed).image
+        np.testing.assert_array_equal(result.frames[0], image)
+        for _ in range(6):
+            step = world.step(LOWER)
+        np.testing.assert_array_equal(result.frames[-1], step.observation.image)
+        assert (result.steps, result.instruction) == (6, world.instruction)
+        assert result.success_once == step.success_once
+    world.close()
+
+
+def test_a_world_that_dies_is_reported():
+    """A killed process raises WorldDiedError instead of hanging."""
+    with WorldPool(1, (32, 32)) as pool:
+        pool.send(0, 'reset', 1)
+        pool.receive(0)
+        os.kill(pool._processes[0].pid, signal.SIGKILL)
+        pool._processes[0].join()
+        with pytest.raises(WorldDiedError, match='rlrc doctor'):
+            pool.send(0, 'step', LOWER)
+            pool.receive(0)
+
+
+def test_an_error_in_a_world_carries_its_traceback():
+    """What was wrong arrives in the parent."""
+    with WorldPool(1, (32, 32)) as pool:
+        pool.send(0, 'reset', 1, 'moon')
+        with pytest.raises(WorldDiedError, match="'moon' is not known"):
+            pool.receive(0)
+
+
+def test_an_empty_pool_is_refused():
+    """At least one world."""
+    with pytest.raises(ValueError, match='got 0'):
+        WorldPool(0)
