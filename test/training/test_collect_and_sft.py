@@ -1,0 +1,138 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""From the expert to a checkpoint in small: collect, train, interrupt, go on."""
+
+from dataclasses import replace
+import json
+
+import numpy as np
+import pytest
+from rlrc_ros.types import Observation
+from rlrc_ros.vla.checkpoint import inspect
+from rlrc_ros.vla.policy import Policy
+from rlrc_training import presets
+from rlrc_training.collect import collect, CollectConfig
+from rlrc_training.data import load_episodes
+from rlrc_training.sft import learning_rate, sft, SftConfig, soft_targets
+from safetensors.torch import load_file
+import torch
+
+pytestmark = pytest.mark.sim
+
+
+@pytest.fixture(scope='module')
+def demos(tmp_path_factory):
+    """Collect three demonstrations once for this file."""
+    folder = tmp_path_factory.mktemp('demos')
+    collect(CollectConfig(out=folder, episodes=3, image_size_px=64, processes=1))
+    return folder
+
+
+def _config(demos, out, **changes) -> SftConfig:
+    return replace(SftConfig(
+        data=(demos,), out=out, preset='tiny', steps=4, batch_size=4, warmup_steps=2,
+        eval_every=4, eval_episodes=0, save_every=2, processes=1, device='cpu'), **changes)
+
+
+def test_demonstrations_end_on_the_plate_and_hold_clean_actions(demos):
+    """Every episode closes and opens the hand, and no step exceeds the expert's own limits."""
+    episodes = list(load_episodes([demos]))
+    assert len(episodes) == 3
+    for episode in episodes:
+        gripper = episode.actions[:, 6]
+        assert gripper[0] == 1.0 and gripper.min() == 0.0 and gripper[-1] == 1.0
+        assert np.linalg.norm(episode.actions[:, :3], axis=1).max() <= 0.03 + 1e-6
+        apart = episode.positions_m[-1, :2] - episode.positions_m[-1, 3:5]
+        assert np.linalg.norm(apart) < 0.065
+    record = json.loads((demos / 'collection.json').read_text())
+    assert record['tried'] == 3 + len(record['failed_seeds'])
+
+
+def test_collecting_again_adds_only_what_is_missing(demos):
+    """A finished folder is left alone."""
+    before = {path: path.stat().st_mtime_ns for path in demos.glob('episode_*')}
+    collect(CollectConfig(out=demos, episodes=3, image_size_px=64, processes=1))
+    assert {path: path.stat().st_mtime_ns for path in demos.glob('episode_*')} == before
+
+
+def test_training_writes_a_checkpoint_that_acts(demos, tmp_path):
+    """The folder opens as a policy and says where it comes from."""
+    checkpoint = sft(_config(demos, tmp_path / 'run', eval_episodes=1, eval_every=4))
+    summary = inspect(checkpoint)
+    stage = summary.provenance['stages'][-1]
+    assert stage['name'] == 'sft' and stage['config']['steps'] == 4
+    assert summary.unnorm_keys == ('rlrc_put_on_plate',)
+    policy = Policy.open(checkpoint, device='cpu')
+    chunk = policy.act(Observation(np.zeros((64, 64, 3), np.uint8), 'put can on red plate'))
+    assert np.isfinite(chunk.actions[0].to_vector()).all()
+
+
+def test_an_interrupted_run_ends_as_the_uninterrupted_one(demos, tmp_path, monkeypatch):
+    """Stopped after step 2 and started again, the weights after step 4 are the same."""
+    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+    sft(_config(demos, whole))
+    calls = []
+
+    def stop_after_two(step, config):
+        calls.append(step)
+        if step == 2 and len(calls) == 3:
+            raise KeyboardInterrupt
+        return learning_rate(step, config)
+
+    monkeypatch.setattr('rlrc_training.sft.learning_rate', stop_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        sft(_config(demos, parts))
+    monkeypatch.undo()
+    sft(_config(demos, parts))
+    first = load_file(whole / 'state' / 'tensors.safetensors')
+    second = load_file(parts / 'state' / 'tensors.safetensors')
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        torch.testing.assert_close(tensor, second[name], atol=1e-6, rtol=1e-5, msg=name)
+
+
+def test_a_folder_of_another_configuration_is_refused(demos, tmp_path):
+    """The difference is named."""
+    sft(_config(demos, tmp_path / 'run', steps=1))
+    with pytest.raises(ValueError, match='batch_size 4 → 8'):
+        sft(_config(demos, tmp_path / 'run', steps=1, batch_size=8))
+
+
+def test_targets_are_softened_over_neighbouring_bins():
+    """Rows sum to one, peak at their own bin, and sigma 0 is one-hot."""
+    vla, _ = presets.preset('tiny')
+    soft = soft_targets(vla, 3.0)
+    torch.testing.assert_close(soft.sum(1), torch.ones(256))
+    assert (soft.argmax(1) == torch.arange(256)).all()
+    assert soft[100, 103] == pytest.approx(float(soft[100, 100]) * np.exp(-0.5), rel=1e-4)
+    assert torch.equal(soft_targets(vla, 0.0), torch.eye(256))
+
+
+@pytest.mark.parametrize(('change', 'words'), [
+    ({'preset': 'giant'}, "'giant' is not known; there are: nano"),
+    ({'steps': 0}, 'got 0'), ({'ema_decay': 1.0}, 'below 1')])
+def test_a_wrong_sft_option_is_refused(change, words):
+    """Each error names the value."""
+    with pytest.raises(ValueError, match=words):
+        SftConfig(**change)
+
+
+@pytest.mark.parametrize(('change', 'words'), [
+    ({'first_seed': 5}, 'not a training seed'), ({'episode_set': 'moon'}, "'moon'"),
+    ({'episodes': 0}, 'got 0'), ({'image_size_px': 8}, 'got 8')])
+def test_a_wrong_collect_option_is_refused(change, words):
+    """Held-out seeds above all cannot be collected from."""
+    with pytest.raises(ValueError, match=words):
+        CollectConfig(**change)

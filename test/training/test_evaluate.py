@@ -1,0 +1,68 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""An evaluation counts what was played."""
+
+import json
+
+import pytest
+from rlrc_sim.rollout import EpisodeResult
+from rlrc_training.evaluate import evaluate, EvaluateConfig, summarise
+from tiny_vla import make_tiny_checkpoint
+
+
+def _result(seed: int, thing: str, once: bool, at_end: bool) -> EpisodeResult:
+    return EpisodeResult(seed, 'ind', f'put {thing} on red plate', once, at_end, once, 80,
+                         20 if once else None, 0.0)
+
+
+def test_once_and_at_end_are_counted_apart_and_by_object():
+    """Three of four at some step, two of four at the last, each object by itself."""
+    summary = summarise([
+        _result(0, 'can', True, True), _result(1, 'can', True, False),
+        _result(2, 'golf ball', True, True), _result(3, 'golf ball', False, False)])
+    assert summary['success_once']['count'] == 3 and summary['success_at_end']['count'] == 2
+    assert summary['by_object']['can']['success_at_end']['rate'] == 0.5
+    assert summary['by_object']['golf ball']['episodes'] == 2
+    low, high = summary['success_once']['wilson_95']
+    assert low < 0.75 < high
+
+
+@pytest.mark.sim
+def test_an_evaluation_writes_every_episode_and_repeats(tmp_path):
+    """Two runs of a random policy give the same two episodes, in the order of the seeds."""
+    checkpoint = make_tiny_checkpoint(tmp_path / 'tiny')
+    first, second = (evaluate(EvaluateConfig(
+        checkpoint, episodes=2, processes=processes, out=tmp_path / str(processes),
+        device='cpu')) for processes in (1, 2))
+    assert first['episodes'] == second['episodes']
+    assert [each['seed'] for each in first['episodes']] == [0, 1]
+    written = json.loads((tmp_path / '1' / 'results.json').read_text())
+    assert written['summary'] == json.loads(json.dumps(first['summary']))
+
+
+@pytest.mark.sim
+def test_the_expert_solves_held_out_seeds(tmp_path):
+    """Ten of ten, and the object stays on the plate to the last of 80 steps."""
+    document = evaluate(EvaluateConfig(expert=True, episodes=10, out=tmp_path))
+    assert document['summary']['success_at_end']['count'] == 10
+
+
+@pytest.mark.parametrize(('change', 'words'), [
+    ({'first_seed': 2_000_000}, 'not all held out'), ({'episodes': 0}, 'got 0'),
+    ({'episode_set': 'moon'}, "'moon'")])
+def test_a_wrong_option_is_refused(change, words):
+    """Training seeds above all cannot be evaluated on."""
+    with pytest.raises(ValueError, match=words):
+        EvaluateConfig(**change)

@@ -1,0 +1,217 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Collect demonstrations from the scripted expert: `rlrc collect --episodes 3000 --out runs/demos`.
+
+Only successes are kept. The action that is executed carries noise, and now and then a burst of
+random steps, while the clean action is recorded: the clone then knows the way back. Idle frames
+are dropped, but for those in which the fingers are still moving. Writes one file an episode (see
+data.py) and collection.json; a run that was interrupted goes on where it stopped.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import as_completed, ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+import json
+import logging
+import multiprocessing
+import os
+from pathlib import Path
+
+import numpy as np
+from rlrc_ros.types import Action
+from rlrc_sim.expert import expert_action
+from rlrc_sim.suites import EPISODE_SETS, TRAIN_SEEDS
+from rlrc_sim.world import World
+from rlrc_training.command_line import run_verb
+from rlrc_training.data import Episode, episode_path, save_episode
+from rlrc_training.provenance import package_versions, source_commit
+from tqdm import tqdm
+
+log = logging.getLogger('rlrc.collect')
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """What to collect and how."""
+
+    out: Path = Path('runs/demos')
+    """Folder for the episodes; made if missing."""
+    episodes: int = 3000
+    """How many successful episodes the folder shall hold in the end."""
+    episode_set: str = 'ind'
+    """Which family of worlds (see rlrc_sim.suites)."""
+    first_seed: int = TRAIN_SEEDS.start
+    """Seeds count up from here; held-out evaluation seeds lie below 100000."""
+    image_size_px: int = 128
+    """Height and width of the images."""
+    processes: int = 0
+    """Worlds at once; 0 means one for each core."""
+    noise_m: float = 0.006
+    """Standard deviation of the noise on each executed translation, metres."""
+    noise_rad: float = 0.04
+    """Standard deviation of the noise on the executed turn about the vertical, radians."""
+    burst_probability: float = 0.06
+    """Chance per step that a burst of random steps begins."""
+    burst_steps: int = 3
+    """Length of a burst."""
+    frames_after_success: int = 5
+    """Frames kept after the object lies on the plate: let go, retreat, rest."""
+    max_steps: int = 60
+    """Steps after which a try counts as a failure."""
+    idle_m: float = 0.002
+    """A frame whose action moves less than this is idle (and turns less than idle_rad)."""
+    idle_rad: float = 0.02
+    """See idle_m."""
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise ValueError(f'episodes must be at least 1, got {self.episodes}')
+        if self.episode_set not in EPISODE_SETS:
+            raise ValueError(f'episode_set {self.episode_set!r} is not known; '
+                             f'there are: {", ".join(EPISODE_SETS)}')
+        if self.first_seed not in TRAIN_SEEDS:
+            raise ValueError(f'first_seed {self.first_seed} is not a training seed; use '
+                             f'{TRAIN_SEEDS.start} or more, so that evaluation stays unseen')
+        if not 32 <= self.image_size_px <= 1024:
+            raise ValueError(f'image_size_px must be 32 ... 1024, got {self.image_size_px}')
+
+
+def demonstrate(world: World, seed: int, config: CollectConfig) -> Episode | None:
+    """Play the expert once with noise; return its frames, or None if it failed."""
+    rng = np.random.default_rng([seed, 7])
+    observation = world.reset(seed, config.episode_set, rebuild=False)
+    frames, actions, positions = [], [], []
+    burst_left, burst = 0, np.zeros(4)
+    gripper_before, after_success = 1.0, 0
+    for _ in range(config.max_steps):
+        truth = world.truth()
+        action = expert_action(truth)
+        idle = (np.linalg.norm(action.delta_xyz_m) < config.idle_m
+                and np.linalg.norm(action.delta_rpy_rad) < config.idle_rad
+                and action.gripper == gripper_before
+                and not truth.fingers_move(action.gripper))
+        if not idle or after_success:
+            frames.append(observation.image)
+            actions.append(action.to_vector())
+            positions.append(np.concatenate([
+                truth.object_position_m, truth.plate_position_m, truth.ee_position_m]))
+        gripper_before = action.gripper
+
+        if burst_left == 0 and rng.random() < config.burst_probability:
+            burst_left = config.burst_steps
+            burst = np.append(rng.normal(0, 0.018, 3), rng.normal(0, 0.12))
+        noise = np.append(rng.normal(0, config.noise_m, 3), rng.normal(0, config.noise_rad))
+        if burst_left:
+            burst_left -= 1
+            noise = noise + burst
+        if truth.ee_position_m[2] < 0.03:
+            noise[2] = abs(noise[2])  # never press the fingers into the table
+        step = world.step(Action(
+            action.delta_xyz_m + noise[:3],
+            action.delta_rpy_rad + np.array([0.0, 0.0, noise[3]]), action.gripper))
+        observation = step.observation
+        after_success = after_success + 1 if step.success_once else 0
+        if after_success > config.frames_after_success:
+            break
+    if not step.success:
+        return None
+    return Episode(seed, config.episode_set, world.instruction, np.stack(frames),
+                   np.stack(actions), np.stack(positions).astype(np.float32))
+
+
+_world: World | None = None
+
+
+def _collect_one(seed: int, config: CollectConfig) -> tuple[int, int]:
+    """Collect one seed in a worker process; return (seed, frames kept; 0 for a failure)."""
+    global _world
+    if _world is None:
+        import torch  # a worker's thread setting, before its first torch work
+        torch.set_num_threads(1)
+        _world = World((config.image_size_px, config.image_size_px))
+    episode = demonstrate(_world, seed, config)
+    if episode is None:
+        return seed, 0
+    save_episode(config.out, episode)
+    return seed, len(episode.actions)
+
+
+def _record(config: CollectConfig, tried: set[int], failed: set[int]) -> None:
+    path = config.out / 'collection.json'
+    partial = path.with_suffix('.partial')
+    partial.write_text(json.dumps({
+        'config': {**asdict(config), 'out': config.out.name},
+        'tried': len(tried), 'failed_seeds': sorted(failed), 'commit': source_commit(),
+        'packages': package_versions()}, indent=1))
+    os.replace(partial, path)
+
+
+def _pending_seeds(config: CollectConfig, failed: set[int]) -> Iterator[int]:
+    seed = config.first_seed
+    while seed < TRAIN_SEEDS.stop:
+        if seed not in failed and not episode_path(config.out, seed).exists():
+            yield seed
+        seed += 1
+
+
+def collect(config: CollectConfig) -> int:
+    """Fill the folder; return the number of episodes in it."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    kept = len(list(config.out.glob('episode_*.safetensors')))
+    failed: set[int] = set()
+    record = config.out / 'collection.json'
+    if record.exists():
+        failed = set(json.loads(record.read_text())['failed_seeds'])
+    tried = set(failed)
+    frames = 0
+    processes = config.processes or os.cpu_count() or 1
+    seeds = _pending_seeds(config, failed)
+    bar = tqdm(total=config.episodes, initial=kept, desc='collect', unit='episode')
+    with ProcessPoolExecutor(
+            processes, mp_context=multiprocessing.get_context('spawn')) as pool:
+        running = {pool.submit(_collect_one, next(seeds), config)
+                   for _ in range(min(2 * processes, max(0, config.episodes - kept)))}
+        while running:
+            done = next(as_completed(running))
+            running.remove(done)
+            seed, count = done.result()
+            tried.add(seed)
+            if count:
+                kept += 1
+                frames += count
+                bar.update()
+            else:
+                failed.add(seed)
+            bar.set_postfix(success=f'{1 - len(failed) / len(tried):.3f}',
+                            frames=frames, refresh=False)
+            if len(tried) % 50 == 0:
+                _record(config, tried, failed)
+            if kept + len(running) < config.episodes:
+                running.add(pool.submit(_collect_one, next(seeds), config))
+    bar.close()
+    _record(config, tried, failed)
+    log.info('collected episodes=%d frames=%d failed=%d out=%s',
+             kept, frames, len(failed), config.out)
+    return kept
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `rlrc collect`."""
+    return run_verb('collect', CollectConfig, collect, argv, __doc__)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

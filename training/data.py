@@ -1,0 +1,129 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Demonstrations on disk: one safetensors file an episode, images as PNG, nothing pickled.
+
+    DIR/episode_0001000000.safetensors   frames, actions, positions; instruction in its metadata
+    DIR/collection.json                  what was asked for, and by which versions
+
+Legend: T frames of an episode.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+FORMAT = 'rlrc-episode-1'
+
+
+class DemonstrationError(ValueError):
+    """A demonstration file or folder that cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One demonstration; frame t shows the moment in which action t was chosen."""
+
+    seed: int
+    episode_set: str
+    instruction: str
+    images: np.ndarray
+    """(T, H, W, 3) uint8 RGB."""
+    actions: np.ndarray
+    """(T, 7) float32: metres, radians, gripper 1 open ... 0 closed."""
+    positions_m: np.ndarray
+    """(T, 9) float32 in the arm's base frame: object, plate, end effector (xyz each)."""
+
+
+def save_episode(folder: Path, episode: Episode) -> Path:
+    """Write an episode, all or nothing (a temporary file, then a rename)."""
+    encoded = [cv2.imencode('.png', image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].ravel()
+               for image in episode.images]
+    path = episode_path(folder, episode.seed)
+    partial = path.with_suffix('.partial')
+    save_file(
+        {'png': np.concatenate(encoded),
+         'png_end': np.cumsum([len(each) for each in encoded]).astype(np.int64),
+         'actions': episode.actions.astype(np.float32),
+         'positions_m': episode.positions_m.astype(np.float32)},
+        partial,
+        metadata={'format': FORMAT, 'seed': str(episode.seed),
+                  'episode_set': episode.episode_set, 'instruction': episode.instruction})
+    os.replace(partial, path)
+    return path
+
+
+def episode_path(folder: Path, seed: int) -> Path:
+    """Return where the episode of a seed is kept."""
+    return Path(folder) / f'episode_{seed:010d}.safetensors'
+
+
+def load_episode(path: Path) -> Episode:
+    """
+    Read one episode.
+
+    :raises DemonstrationError: not an episode file, or its parts differ in length
+    """
+    with safe_open(path, framework='numpy') as file:
+        metadata = file.metadata() or {}
+        if metadata.get('format') != FORMAT:
+            raise DemonstrationError(
+                f'{path} has format {metadata.get("format")!r}, wanted {FORMAT!r}; '
+                'make demonstrations with `rlrc collect`')
+        png, ends = file.get_tensor('png'), file.get_tensor('png_end')
+        actions, positions = file.get_tensor('actions'), file.get_tensor('positions_m')
+    if not len(ends) == len(actions) == len(positions):
+        raise DemonstrationError(
+            f'{path} has {len(ends)} images, {len(actions)} actions and {len(positions)} '
+            'positions; delete the file and run the same `rlrc collect` again')
+    starts = np.concatenate([[0], ends[:-1]])
+    images = np.stack([cv2.imdecode(png[start:end], cv2.IMREAD_COLOR)[..., ::-1]
+                       for start, end in zip(starts, ends)])
+    return Episode(int(metadata['seed']), metadata['episode_set'], metadata['instruction'],
+                   images, actions, positions)
+
+
+def episode_paths(folder: Path) -> list[Path]:
+    """
+    Return the folder's episodes in the order of their seeds.
+
+    :raises DemonstrationError: no such folder, or none in it
+    """
+    folder = Path(folder)
+    paths = sorted(folder.glob('episode_*.safetensors')) if folder.is_dir() else []
+    if not paths:
+        raise DemonstrationError(
+            f'no demonstrations in {folder}; make some with `rlrc collect --out {folder}`')
+    return paths
+
+
+def load_episodes(folders: list[Path], limit: int | None = None) -> Iterator[Episode]:
+    """Yield the episodes of several folders, at most `limit` of each."""
+    for folder in folders:
+        for path in episode_paths(folder)[:limit]:
+            yield load_episode(path)
+
+
+def read_collection(folder: Path) -> dict:
+    """Return what collection.json says, or an empty dict where there is none."""
+    path = Path(folder) / 'collection.json'
+    return json.loads(path.read_text()) if path.exists() else {}

@@ -1,0 +1,98 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Named sizes of the model: the config is all that differs between nano and 7B.
+
+`nano` trains on two CPU cores; `tiny` only proves in tests that everything fits together.
+"""
+
+from itertools import product
+
+from rlrc_ros.vla.config import (
+    ActionConfig,
+    ConfigError,
+    DecoderConfig,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    LayerWidths,
+    TowerConfig,
+    VlaConfig,
+)
+from rlrc_ros.vla.prompt import PREFIX_TEXT, SPECIAL_TOKENS, train_tokenizer
+from rlrc_sim.scene import OBJECTS, RECEPTACLES
+from tokenizers import Tokenizer
+
+BINS = 256
+TEXT_VOCABULARY = 384
+"""Ids of the small tokenizer: special tokens, the 256 bytes and what words it learns."""
+
+
+def suite_instructions() -> tuple[str, ...]:
+    """Return every instruction that the built-in suite gives."""
+    return tuple(f'put {thing} on {place}' for thing, place in product(OBJECTS, RECEPTACLES))
+
+
+def small_tokenizer() -> Tokenizer:
+    """Train the tokenizer of the small presets on the suite's instructions."""
+    return train_tokenizer(suite_instructions(), TEXT_VOCABULARY)
+
+
+def _config(tokenizer: Tokenizer, *, width: int, tower_depth: int, tower_heads: int,
+            image_size: int, patch_size: int, hidden_size: int, num_heads: int, layers: int,
+            intermediate_size: int) -> VlaConfig:
+    """Describe a small OpenVLA: a DINOv2-like and a SigLIP-like tower, a LLaMA-like decoder."""
+    tower = {'embed_dim': width, 'depth': tower_depth, 'num_heads': tower_heads,
+             'mlp_hidden': 4 * width, 'image_size': image_size, 'patch_size': patch_size,
+             'stem': 'conv'}
+    vocab_end = TEXT_VOCABULARY + BINS
+    return VlaConfig(
+        towers=(TowerConfig(**tower, class_token=True, register_tokens=4, layer_scale=True,
+                            mean=IMAGENET_MEAN, std=IMAGENET_STD),
+                TowerConfig(**tower)),
+        decoder=DecoderConfig(
+            vocab_size=vocab_end, hidden_size=hidden_size, head_dim=hidden_size // num_heads,
+            layers=(LayerWidths(num_heads, intermediate_size),) * layers, max_length=256),
+        action=ActionConfig(vocab_end=vocab_end, prefix_token_id=_prefix_id(tokenizer), bins=BINS),
+        bos_token_id=SPECIAL_TOKENS.index('<s>'), eos_token_id=SPECIAL_TOKENS.index('</s>'),
+        pad_token_id=SPECIAL_TOKENS.index('<pad>'), instructions=suite_instructions())
+
+
+def _prefix_id(tokenizer: Tokenizer) -> int:
+    ids = tokenizer.encode(PREFIX_TEXT, add_special_tokens=False).ids
+    if len(ids) != 1:
+        raise ConfigError(f'the tokenizer splits a lone space into {ids}')
+    return ids[0]
+
+
+PRESETS = {
+    'nano': {'width': 128, 'tower_depth': 3, 'tower_heads': 4, 'image_size': 128,
+             'patch_size': 32, 'hidden_size': 192, 'num_heads': 6, 'layers': 4,
+             'intermediate_size': 512},
+    'tiny': {'width': 32, 'tower_depth': 2, 'tower_heads': 2, 'image_size': 64, 'patch_size': 16,
+             'hidden_size': 64, 'num_heads': 4, 'layers': 2, 'intermediate_size': 96},
+}
+"""Arguments of the small sizes by name."""
+
+
+def preset(name: str) -> tuple[VlaConfig, Tokenizer]:
+    """
+    Return a preset's architecture and its tokenizer.
+
+    :raises ValueError: unknown name
+    """
+    if name not in PRESETS:
+        raise ValueError(f'preset {name!r} is not known; there are: {", ".join(PRESETS)}')
+    tokenizer = small_tokenizer()
+    return _config(tokenizer, **PRESETS[name]), tokenizer
