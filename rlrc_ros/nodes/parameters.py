@@ -1,0 +1,179 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The parameters of vla_node: each declared once, here, with its default, unit, bounds and meaning.
+
+The node declares them from this table and reads a `VlaParameters`; `config/vla.yaml` is this table
+written out, and a test compares the two. Write it anew after a change:
+
+    python -m rlrc_ros.nodes.parameters > config/vla.yaml
+"""
+
+from dataclasses import dataclass, field, fields
+from math import isfinite
+
+from rlrc_ros.arm.limits import JOINT_SPEED_RAD_S, WORKSPACE_LOWER_M, WORKSPACE_UPPER_M
+from rlrc_ros.arm.safety import SafetyLimits
+
+_LIMITS = SafetyLimits()
+
+
+def _parameter(
+    default: object, meaning: str, *, at_least: float | None = None, at_most: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> object:
+    described = {
+        'meaning': meaning, 'at_least': at_least, 'at_most': at_most, 'choices': choices}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=described)
+    return field(default=default, metadata=described)
+
+
+@dataclass(frozen=True)
+class VlaParameters:
+    """What a user can set on vla_node. Read when the node is configured."""
+
+    checkpoint: str = _parameter('', 'Folder of the checkpoint that drives the arm.')
+    device: str = _parameter(
+        'auto', 'Where the policy runs: auto takes the GPU if there is one.')
+    instruction: str = _parameter(
+        '', 'Instruction to begin with; the topic `instruction` replaces it. Empty: wait.')
+    dry_run: bool = _parameter(
+        False, 'Compute everything, command nothing. The service ~/dry_run switches it.')
+    lockstep: bool = _parameter(
+        False, 'The images wait for their commands (sim_bridge in mode lockstep): every image is '
+        "answered by one command with its stamp, and the pace is the images'.")
+    image_transport: str = _parameter(
+        'raw', 'Type on the topic `image`: sensor_msgs/Image or sensor_msgs/CompressedImage.',
+        choices=('raw', 'compressed'))
+    sensor_reliability: str = _parameter(
+        'reliable', 'QoS of the subscriptions to `image` and `joint_states`. A camera that '
+        'publishes best effort needs best_effort here.', choices=('reliable', 'best_effort'))
+    command_style: str = _parameter(
+        'joint_trajectory', 'Messages that the arm takes.', choices=('joint_trajectory',))
+    command_stamp: str = _parameter(
+        'image', 'Stamp of a command: that of the image it answers (lockstep needs it), or zero, '
+        'which a trajectory controller reads as: begin now.', choices=('image', 'zero'))
+    base_frame: str = _parameter('base_link', 'Frame that ~/target_pose is stamped with.')
+    tick_hz: float = _parameter(
+        50.0, 'Rate of the control timer, which looks after ages, pace and answers.',
+        at_least=5.0, at_most=500.0)
+    max_image_age_s: float = _parameter(
+        0.5, 'An older image (by its stamp, or by arrival on the steady clock) holds the arm, in '
+        's.', at_least=0.01, at_most=10.0)
+    max_joint_state_age_s: float = _parameter(
+        0.2, 'An older joint state (likewise) holds the arm, in s. A real arm at 50 Hz or more '
+        'can take 0.1; the simulation on two busy cores leaves gaps of 0.16.',
+        at_least=0.01, at_most=10.0)
+    max_inference_s: float = _parameter(
+        2.0, 'A policy that has not answered after this long holds the arm, in s.',
+        at_least=0.01, at_most=60.0)
+    max_step_m: float = _parameter(
+        _LIMITS.max_step_m, 'Largest translation along an axis in one step, in m.',
+        at_least=0.001, at_most=0.5)
+    max_step_rad: float = _parameter(
+        _LIMITS.max_step_rad, 'Largest rotation about an axis in one step, in rad.',
+        at_least=0.001, at_most=3.2)
+    workspace_lower_m: list[float] = _parameter(
+        WORKSPACE_LOWER_M.tolist(), 'Lowest corner x, y, z of the box for the end effector in '
+        'base_frame, in m.')
+    workspace_upper_m: list[float] = _parameter(
+        WORKSPACE_UPPER_M.tolist(), 'Highest corner of that box, in m.')
+    joint_margin_rad: float = _parameter(
+        _LIMITS.joint_margin_rad, 'Distance that joint targets keep from the mechanical limits, '
+        'in rad.', at_least=0.0, at_most=0.5)
+    max_joint_speed_rad_s: float = _parameter(
+        3.14, 'Fastest allowed joint, in rad/s.',
+        at_least=0.01, at_most=JOINT_SPEED_RAD_S)
+
+    def __post_init__(self) -> None:
+        """Check every value against its declaration (ValueError names what to set)."""
+        for declared in fields(self):
+            value, rule = getattr(self, declared.name), declared.metadata
+            if rule['choices'] and value not in rule['choices']:
+                raise ValueError(
+                    f"{declared.name} is '{value}'; it can be: {', '.join(rule['choices'])}. "
+                    f'Set {declared.name}:={rule["choices"][0]}')
+            if rule['at_least'] is not None and not (
+                    isfinite(value) and rule['at_least'] <= value <= rule['at_most']):
+                raise ValueError(
+                    f'{declared.name} is {value}; it must be in '
+                    f'{rule["at_least"]:g} ... {rule["at_most"]:g}')
+        if self.lockstep and self.command_stamp != 'image':
+            raise ValueError(
+                "lockstep matches commands by stamp, but command_stamp is 'zero'. "
+                'Set command_stamp:=image')
+
+    def safety_limits(self, period_s: float) -> SafetyLimits:
+        """Return the gate's limits for steps of `period_s`; raises ValueError on an empty box."""
+        return SafetyLimits(
+            max_step_m=self.max_step_m, max_step_rad=self.max_step_rad,
+            workspace_lower_m=tuple(self.workspace_lower_m),
+            workspace_upper_m=tuple(self.workspace_upper_m),
+            joint_margin_rad=self.joint_margin_rad,
+            max_joint_speed_rad_s=self.max_joint_speed_rad_s, period_s=period_s)
+
+
+def as_yaml() -> str:
+    """Return the table as a ROS parameter file with comments."""
+    lines = [
+        '# Parameters of vla_node with their defaults. Generated from the one table in',
+        '# rlrc_ros/nodes/parameters.py; copy it, change what you need, and pass yours with',
+        '# params_file:=... or --params-file.',
+        '/**/vla_node:',
+        '  ros__parameters:',
+    ]
+    for declared in fields(VlaParameters):
+        rule = declared.metadata
+        lines += _comment(rule['meaning'])
+        if rule['choices']:
+            lines += _comment(f'One of: {", ".join(rule["choices"])}.')
+        if rule['at_least'] is not None:
+            lines += _comment(f'From {rule["at_least"]:g} to {rule["at_most"]:g}.')
+        lines.append(f'    {declared.name}: {_yaml(_default(declared))}')
+    return '\n'.join(lines) + '\n'
+
+
+def defaults() -> dict[str, object]:
+    """Return every parameter's default by name."""
+    return {declared.name: _default(declared) for declared in fields(VlaParameters)}
+
+
+def _default(declared: object) -> object:
+    return getattr(_DEFAULTS, declared.name)
+
+
+def _comment(text: str) -> list[str]:
+    lines, line = [], '    #'
+    for word in text.split():
+        if len(line) + 1 + len(word) > 95:
+            lines.append(line)
+            line = '    #'
+        line += ' ' + word
+    return [*lines, line]
+
+
+def _yaml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return '[' + ', '.join(_yaml(item) for item in value) + ']'
+    return repr(value)
+
+
+_DEFAULTS = VlaParameters()
+
+if __name__ == '__main__':
+    print(as_yaml(), end='')

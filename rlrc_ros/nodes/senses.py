@@ -1,0 +1,200 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+What the node knows of the world, and whether that is fit to act on.
+
+Keeps the newest image, joint state and instruction. Ages are taken twice: by the header's stamp on
+the ROS clock, which sees a slow camera or two clocks that disagree, and by arrival on the steady
+clock, which still runs when the ROS clock stands. In lockstep the simulation waits for us, so its
+clock says nothing about age: there the joint state must carry the image's stamp or a newer one,
+and only silence counts. Stamps in nanoseconds, arrivals in seconds on the steady clock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rlrc_ros.arm.limits import ARM_JOINTS, FINGER_JOINT
+from rlrc_ros.arm.safety import Rejection
+from rlrc_ros.types import StopReason
+
+LOCKSTEP_SILENCE_S = 10.0
+"""In lockstep, silence this long means that the simulation is gone (a reset takes 1-2 s)."""
+LOCKSTEP_GRACE_S = 0.5
+"""In lockstep, an image waits this long for the instruction and joint state sent before it:
+topics overtake each other."""
+
+
+@dataclass(frozen=True)
+class Now:
+    """One moment on both clocks."""
+
+    ros_ns: int
+    steady_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A camera image that passed the door."""
+
+    image: np.ndarray
+    """uint8 (H, W, 3) RGB."""
+    stamp_ns: int
+    arrived_s: float
+
+
+@dataclass(frozen=True)
+class JointReading:
+    """The arm's measured joints."""
+
+    arm_rad: np.ndarray
+    """(6,) in the order of `ARM_JOINTS`."""
+    finger_m: float
+    stamp_ns: int
+    arrived_s: float
+
+
+class Senses:
+    """The newest of everything, and what is wrong with it."""
+
+    def __init__(
+        self, max_image_age_s: float, max_joint_state_age_s: float, *, lockstep: bool,
+    ) -> None:
+        """Begin knowing nothing."""
+        self.max_image_age_s = max_image_age_s
+        self._max_joint_state_age_s = max_joint_state_age_s
+        self._lockstep = lockstep
+        self.instruction = ''
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop image and joint state: whatever comes next is from another scene."""
+        self.frame: Frame | None = None
+        self.joints: JointReading | None = None
+        self.newest_stamp_ns: int | None = None
+        """Stamp of the newest image, fit or not."""
+        self._newest_arrived_s = 0.0
+        self._image_invalid: str | None = None
+        self._joints_invalid: str | None = None
+        self._foreign: tuple[str, float] | None = None
+
+    def see(self, frame: Frame) -> None:
+        """Take the newest image."""
+        self.frame = frame
+        self.newest_stamp_ns, self._newest_arrived_s = frame.stamp_ns, frame.arrived_s
+        self._image_invalid = None
+
+    def see_invalid(self, detail: str, stamp_ns: int, arrived_s: float) -> None:
+        """Take note of an image that cannot be used; the arm is held until one that can."""
+        self.newest_stamp_ns, self._newest_arrived_s = stamp_ns, arrived_s
+        self._image_invalid = detail
+
+    def feel(
+        self, names: Sequence[str], positions: Sequence[float], stamp_ns: int, arrived_s: float,
+    ) -> None:
+        """
+        Take a joint state, in any order of names.
+
+        One without the arm's joints may come from another robot part on the same topic: it counts
+        against us only while none of the arm's own is fresh. A number that is not finite counts
+        at once.
+        """
+        wanted = (*ARM_JOINTS, FINGER_JOINT)
+        missing = [name for name in wanted if name not in names]
+        if missing or len(names) != len(positions):
+            self._foreign = (
+                f'joint state has {list(names)} with {len(positions)} positions; '
+                f'missing: {missing}. Remap joint_states to the topic of the WidowX', arrived_s)
+            return
+        by_name = dict(zip(names, positions, strict=True))
+        values = np.array([by_name[name] for name in wanted], dtype=np.float64)  # (7,)
+        if not np.isfinite(values).all():
+            bad = [name for name, value in zip(wanted, values, strict=True)
+                   if not np.isfinite(value)]
+            self._joints_invalid = f'joint state has no finite position for {bad}'
+            return
+        self._joints_invalid = None
+        self.joints = JointReading(values[:6], float(values[6]), stamp_ns, arrived_s)
+
+    def in_step(self) -> bool:
+        """Return whether the joint state belongs to the image (always so outside lockstep)."""
+        return not self._lockstep or self.joints.stamp_ns >= self.frame.stamp_ns
+
+    def feels(self, now: Now) -> bool:
+        """Return whether the newest joint state is fresh by arrival."""
+        limit_s = LOCKSTEP_SILENCE_S if self._lockstep else self._max_joint_state_age_s
+        return self.joints is not None and now.steady_s - self.joints.arrived_s <= limit_s
+
+    def waited_s(self, now: Now) -> float:
+        """Return how long ago the newest image arrived, in steady seconds."""
+        return now.steady_s - self._newest_arrived_s
+
+    def image_age_s(self, stamp_ns: int, now: Now) -> float:
+        """Return the age of an image by its stamp; 0 in lockstep, where time waits for us."""
+        return 0.0 if self._lockstep else (now.ros_ns - stamp_ns) * 1e-9
+
+    def fault(self, now: Now) -> Rejection | None:
+        """Return why nothing can be decided now, or None."""
+        if not self.instruction:
+            return Rejection(
+                StopReason.NO_INSTRUCTION, 'say what to do: publish a String on `instruction`')
+        return self._image_fault(now) or self._joint_fault(now)
+
+    def _image_fault(self, now: Now) -> Rejection | None:
+        if self._image_invalid is not None:
+            return Rejection(StopReason.IMAGE_INVALID, self._image_invalid)
+        if self.frame is None:
+            return Rejection(StopReason.NO_IMAGE, 'no image on `image` yet')
+        too_old = self._too_old(
+            'image', self.frame.stamp_ns, self.frame.arrived_s, self.max_image_age_s, now)
+        return Rejection(StopReason.IMAGE_STALE, too_old) if too_old else None
+
+    def _joint_fault(self, now: Now) -> Rejection | None:
+        if self._joints_invalid is not None:
+            return Rejection(StopReason.JOINT_STATE_INVALID, self._joints_invalid)
+        foreign = None
+        if self._foreign is not None and (
+                now.steady_s - self._foreign[1] <= max(1.0, self._max_joint_state_age_s)):
+            foreign = Rejection(StopReason.JOINT_STATE_INVALID, self._foreign[0])
+        if self.joints is None:
+            return foreign or Rejection(
+                StopReason.NO_JOINT_STATE, 'no joint state on `joint_states` yet')
+        if self._lockstep:
+            if self.in_step() or self.waited_s(now) <= LOCKSTEP_GRACE_S:
+                return None
+            too_old = 'the newest joint state is older than the image it should come with'
+        else:
+            too_old = self._too_old(
+                'joint state', self.joints.stamp_ns, self.joints.arrived_s,
+                self._max_joint_state_age_s, now)
+        if not too_old:
+            return None
+        return foreign or Rejection(StopReason.JOINT_STATE_STALE, too_old)
+
+    def _too_old(
+        self, what: str, stamp_ns: int, arrived_s: float, limit_s: float, now: Now,
+    ) -> str:
+        silence_s, age_s = now.steady_s - arrived_s, (now.ros_ns - stamp_ns) * 1e-9
+        if self._lockstep:
+            age_s, limit_s = silence_s, LOCKSTEP_SILENCE_S
+        elif abs(age_s) <= limit_s:
+            age_s = silence_s
+        if abs(age_s) <= limit_s:
+            return ''
+        if 0 < age_s < silence_s + limit_s:
+            return f'the newest {what} is {age_s:.2f} s old; at most {limit_s:g} s'
+        side = 'before' if age_s > 0 else 'after'
+        return (f'the {what} came {silence_s:.2f} s ago with a stamp {abs(age_s):.3g} s {side} '
+                'now: two clocks. Check its header stamp and use_sim_time')

@@ -1,0 +1,445 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+vla_node: camera image and instruction in, joint commands out.
+
+A lifecycle node. Configuring checks the parameters, the checkpoint and the topics, then loads the
+weights and warms the policy up; activating opens the gate to the arm. Callbacks only translate
+messages: what is known lives in `Senses`, what is decided in `Pilot`, both plain Python.
+
+Two clocks that never wait for each other: the control callback (a timer on the steady clock, woken
+early by images and answers) and the inference worker's thread. They meet in `InferenceSlot`.
+
+    python -m rlrc_ros.nodes.vla_node --ros-args --params-file config/vla.yaml \
+        -p checkpoint:=checkpoints/nano
+"""
+
+from collections.abc import Callable
+import signal
+import sys
+from threading import Event, RLock, Thread
+from time import monotonic
+
+from geometry_msgs.msg import PoseStamped
+import pinocchio as pin
+import rclpy
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
+from rclpy.exceptions import ParameterException
+from rclpy.executors import MultiThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rlrc_ros.arm.commands import COMMAND_STYLES, to_stamp
+from rlrc_ros.arm.safety import JointCommand, SafetyGate
+from rlrc_ros.nodes.doors import (
+    check_checkpoint,
+    check_topics,
+    declare_parameters,
+    guard_transitions,
+    parameter_guard,
+    read_parameters,
+)
+from rlrc_ros.nodes.image_message import decode, ImageError
+from rlrc_ros.nodes.pilot import Outcome, Pilot
+from rlrc_ros.nodes.reports import Reporter
+from rlrc_ros.nodes.senses import Frame, Now, Senses
+from rlrc_ros.nodes.slot import ActingPolicy, InferenceWorker
+from rlrc_ros.nodes.timings import Timings
+from rlrc_ros.types import StopReason
+from rlrc_ros.vla.checkpoint import CheckpointSummary, inspect
+from rlrc_ros.vla.policy import Policy
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import Float64MultiArray, String, UInt32
+from std_srvs.srv import SetBool, Trigger
+
+InvalidHandle = rclpy_implementation.InvalidHandle
+IMAGE_TYPES = {'raw': Image, 'compressed': CompressedImage}
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+COMMAND_QOS = QoSProfile(depth=1)
+REPORT_PERIOD_S = 1.0
+
+
+class VlaNode(LifecycleNode):
+    """The node; `open_policy` and `inspect_checkpoint` can be replaced by a test's own."""
+
+    def __init__(
+        self, *, open_policy: Callable[[str, str], ActingPolicy] = Policy.open,
+        inspect_checkpoint: Callable[[str], CheckpointSummary] = inspect, **node_options,
+    ) -> None:
+        """Declare parameters and services; nothing is loaded before the node is configured."""
+        super().__init__('vla_node', **node_options)
+        self._open_policy = open_policy
+        self._inspect_checkpoint = inspect_checkpoint
+        self._lock = RLock()
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._control_group = MutuallyExclusiveCallbackGroup()
+        self._sensor_group = MutuallyExclusiveCallbackGroup()
+        self._service_group = MutuallyExclusiveCallbackGroup()
+        self._stopped = False
+        self._dry_run = False
+        self._episode: int | None = None
+        self._pilot: Pilot | None = None
+        self._worker: InferenceWorker | None = None
+        self._summary: CheckpointSummary | None = None
+        self._configured_entities: list[Callable[[], object]] = []
+        declare_parameters(self)
+        self._reporter = Reporter(self, self._lock, self._about, self._counted)
+        self.add_on_set_parameters_callback(parameter_guard(lambda: self._reporter.state))
+        guard_transitions(self)
+        self._action_out = self.create_publisher(Float64MultiArray, '~/action', COMMAND_QOS)
+        self._target_out = self.create_publisher(PoseStamped, '~/target_pose', COMMAND_QOS)
+        for service, name, callback in (
+                (Trigger, '~/stop', self._on_stop), (Trigger, '~/reset_stop', self._on_reset_stop),
+                (SetBool, '~/dry_run', self._on_dry_run)):
+            self.create_service(service, name, callback, callback_group=self._service_group)
+        self.create_timer(
+            REPORT_PERIOD_S, self._reporter.publish_all,
+            callback_group=MutuallyExclusiveCallbackGroup(), clock=self._steady)
+        self._wake = self.create_guard_condition(self._control, self._control_group)
+
+    # Lifecycle -----------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Check everything that can be checked cheaply, then load and warm up the policy."""
+        try:
+            self._configure()
+        except Exception as error:  # whatever it is: the node stays, unconfigured, and says why
+            self._release_resources()
+            self._reporter.fail(f'configure failed: {error}')
+            return TransitionCallbackReturn.FAILURE
+        self._reporter.enter('inactive', 'activate the node to let the policy drive')
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Open the gate; the first target is the measured pose."""
+        super().on_activate(state)
+        with self._lock:
+            self._pilot.activate(active=True)
+        self._reporter.enter('active')
+        self._wake.trigger()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Hold the arm where it is and close the gate."""
+        self.hold_arm()
+        self._reporter.enter('inactive', 'activate the node to let the policy drive')
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let policy and topics go."""
+        self._release_resources()
+        self._reporter.enter('unconfigured', 'configure and activate the node')
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Hold the arm, then let everything go."""
+        self.hold_arm()
+        self._release_resources()
+        self._reporter.enter('finalized', 'the node was shut down; start it again')
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give a transition that broke half-way a clean place to start from."""
+        return self.on_cleanup(state)
+
+    def hold_arm(self) -> None:
+        """Tell the arm to stay where it is and send nothing after it, from any thread."""
+        with self._lock:
+            if self._pilot is not None and self._pilot.active:
+                now = self._now()
+                self._send(self._pilot.release(now), now)
+                for publisher in self._command_out:
+                    publisher.wait_for_all_acked(Duration(seconds=0.2))
+
+    def end(self) -> None:
+        """Hold the arm and let everything go, before the process ends."""
+        self.hold_arm()
+        self._release_resources()
+
+    def _configure(self) -> None:
+        parameters = read_parameters(self)
+        summary = self._inspect_checkpoint(parameters.checkpoint)
+        check_checkpoint(summary)
+        image_type = IMAGE_TYPES[parameters.image_transport]
+        check_topics(self, {'image': image_type, 'joint_states': JointState})
+        period_s = 1.0 / summary.control_hz
+        gate = SafetyGate(parameters.safety_limits(period_s))
+        senses = Senses(parameters.max_image_age_s, parameters.max_joint_state_age_s,
+                        lockstep=parameters.lockstep)
+        self.get_logger().info(
+            f'loading checkpoint={parameters.checkpoint} parameters={summary.parameters} '
+            f'image_px={summary.image_size_px} action_horizon={summary.action_horizon} '
+            f'control_hz={summary.control_hz:g}')
+        self._worker = InferenceWorker(
+            lambda: self._open_policy(parameters.checkpoint, parameters.device),
+            self._wake_control)
+        self._worker.wait_until_open()
+        self._settings, self._summary, self._period_s = parameters, summary, period_s
+        self._reporter.timings = Timings()
+        with self._lock:
+            self._dry_run = self._dry_run or parameters.dry_run
+            self._pilot = Pilot(
+                senses, gate, action_horizon=summary.action_horizon,
+                lockstep=parameters.lockstep, max_inference_s=parameters.max_inference_s)
+            self._pilot.stopped, self._pilot.dry_run = self._stopped, self._dry_run
+            self._pilot.hear(parameters.instruction)
+        # After the pilot: a latched instruction comes once, at once, and must find it.
+        self._open_topics(image_type)
+
+    def _open_topics(self, image_type: type) -> None:
+        parameters = self._settings
+        reliability = ReliabilityPolicy[parameters.sensor_reliability.upper()]
+        # In the order in which they must be served: episode and instruction before the image.
+        for message_type, topic, callback, qos in (
+                (UInt32, 'episode', self._on_episode, LATCHED),
+                (String, 'instruction', self._on_instruction, LATCHED),
+                # `ros2 topic pub` is volatile, which a latched subscription does not match.
+                (String, 'instruction', self._on_instruction, QoSProfile(depth=1)),
+                (JointState, 'joint_states', self._on_joint_state,
+                 QoSProfile(depth=10, reliability=reliability)),
+                (image_type, 'image', self._on_image,
+                 QoSProfile(depth=1, reliability=reliability))):
+            subscription = self.create_subscription(
+                message_type, topic, callback, qos, callback_group=self._sensor_group,
+                event_callbacks=SubscriptionEventCallbacks(
+                    incompatible_qos=self._tell_incompatible(topic)))
+            self._configured_entities.append(
+                lambda subscription=subscription: self.destroy_subscription(subscription))
+        self._commands = COMMAND_STYLES[parameters.command_style]
+        self._command_out = [
+            self.create_lifecycle_publisher(self._commands.TYPE, topic, COMMAND_QOS)
+            for topic in self._commands.TOPICS]
+        for publisher in self._command_out:
+            self._configured_entities.append(
+                lambda publisher=publisher: self.destroy_lifecycle_publisher(publisher))
+        timer = self.create_timer(
+            1.0 / parameters.tick_hz, self._control, callback_group=self._control_group,
+            clock=self._steady)
+        self._configured_entities.append(lambda: self.destroy_timer(timer))
+
+    def _release_resources(self) -> None:
+        with self._lock:
+            self._pilot, worker, self._worker = None, self._worker, None
+            entities, self._configured_entities = self._configured_entities, []
+        for destroy in entities:
+            destroy()
+        if worker is not None and not worker.close():
+            self.get_logger().warning(
+                'the policy does not return; its thread is left behind, its answers are dropped')
+
+    # Messages in ---------------------------------------------------------------------------
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        arrived_s, stamp_ns = monotonic(), _to_ns(message.header.stamp)
+        try:
+            frame = Frame(decode(message, self._summary.image_size_px), stamp_ns, arrived_s)
+        except ImageError as error:
+            detail = str(error)
+            self._sense(lambda senses: senses.see_invalid(detail, stamp_ns, arrived_s))
+        else:
+            self._sense(lambda senses: senses.see(frame))
+        self._reporter.timings.count('images', arrived_s)
+        self._wake.trigger()
+
+    def _on_joint_state(self, message: JointState) -> None:
+        arrived_s = monotonic()
+        self._sense(lambda senses: senses.feel(
+            message.name, message.position, _to_ns(message.header.stamp), arrived_s))
+        self._reporter.timings.count('joint_states', arrived_s)
+
+    def _on_instruction(self, message: String) -> None:
+        with self._lock:
+            if self._pilot is not None:
+                self._pilot.hear(message.data)
+        self._wake.trigger()
+
+    def _on_episode(self, message: UInt32) -> None:
+        with self._lock:
+            if self._pilot is not None and message.data != self._episode:
+                self._episode = message.data
+                self._pilot.begin_episode()
+
+    def _sense(self, take: Callable[[Senses], None]) -> None:
+        with self._lock:
+            if self._pilot is not None:
+                take(self._pilot.senses)
+
+    def _tell_incompatible(
+        self, topic: str,
+    ) -> Callable[[QoSRequestedIncompatibleQoSInfo], None]:
+        def tell(event: QoSRequestedIncompatibleQoSInfo) -> None:
+            if topic in ('image', 'joint_states'):
+                self.get_logger().warning(
+                    f'a publisher of {topic} offers best effort, this node asks for reliable: '
+                    'nothing will arrive. Set sensor_reliability:=best_effort')
+        return tell
+
+    # Services ------------------------------------------------------------------------------
+
+    def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._latch(stopped=True)
+        response.success, response.message = True, 'stopped until ~/reset_stop is called'
+        return response
+
+    def _on_reset_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.message = 'the stop is released' if self._stopped else 'there was no stop'
+        self._latch(stopped=False)
+        response.success = True
+        return response
+
+    def _on_dry_run(self, request: SetBool.Request, response: SetBool.Response) -> object:
+        with self._lock:
+            self._dry_run = request.data
+            if self._pilot is not None:
+                self._pilot.set_dry_run(dry_run=request.data)
+        self._reporter.publish_status()
+        response.success = True
+        response.message = 'commands are not sent' if request.data else 'commands are sent'
+        return response
+
+    def _latch(self, *, stopped: bool) -> None:
+        with self._lock:
+            self._stopped = stopped
+            if self._pilot is not None:
+                self._pilot.stop(stopped=stopped)
+        self._reporter.publish_status()
+        self._wake.trigger()
+
+    # Control -------------------------------------------------------------------------------
+
+    def _wake_control(self) -> None:
+        try:
+            self._wake.trigger()
+        except InvalidHandle:
+            pass  # a policy that hung answers after the node has gone
+
+    def _control(self) -> None:
+        with self._lock:
+            if self._pilot is None:
+                return
+            now = self._now()
+            answer = self._worker.slot.take_answer()
+            if answer is not None:
+                self._reporter.timings.count('answers', now.steady_s)
+                self._reporter.timings.measure('inference', answer.inference_s)
+            outcome = self._pilot.tick(now, answer)
+            if outcome.question is not None:
+                self._worker.slot.ask(outcome.question)
+            self._send(outcome, now)
+            if self._reporter.state == 'active':
+                self._reporter.say(outcome.reason, outcome.detail)
+
+    def _send(self, outcome: Outcome, now: Now) -> None:
+        if outcome.action is not None:
+            self._action_out.publish(
+                Float64MultiArray(data=outcome.action.to_vector().astype(float).tolist()))
+        if outcome.image_age_s is not None:
+            self._reporter.timings.measure('image_age', outcome.image_age_s)
+        if outcome.command is None:
+            return
+        self._target_out.publish(self._as_pose(outcome.command, outcome.stamp_ns))
+        if outcome.dry_run:
+            return
+        stamp_ns = outcome.stamp_ns if self._settings.command_stamp == 'image' else 0
+        messages = self._commands.messages(outcome.command, stamp_ns, self._period_s)
+        for publisher, message in zip(self._command_out, messages, strict=True):
+            publisher.publish(message)
+        self._reporter.timings.count(
+            'steps' if outcome.reason is StopReason.NONE else 'holds', now.steady_s)
+
+    def _as_pose(self, command: JointCommand, stamp_ns: int) -> PoseStamped:
+        message = PoseStamped()
+        message.header.stamp = to_stamp(stamp_ns)
+        message.header.frame_id = self._settings.base_frame
+        position, orientation = message.pose.position, message.pose.orientation
+        position.x, position.y, position.z = command.T_base_ee[:3, 3].tolist()
+        orientation.x, orientation.y, orientation.z, orientation.w = (
+            pin.Quaternion(command.T_base_ee[:3, :3]).coeffs().tolist())
+        return message
+
+    def _now(self) -> Now:
+        return Now(self.get_clock().now().nanoseconds, monotonic())
+
+    # Reports -------------------------------------------------------------------------------
+
+    def _about(self) -> dict[str, object]:
+        with self._lock:
+            instruction = self._pilot.senses.instruction if self._pilot is not None else ''
+            return {'instruction': instruction, 'stopped': self._stopped,
+                    'dry_run': self._dry_run, 'episode': self._episode}
+
+    def _counted(self) -> dict[str, object]:
+        with self._lock:
+            if self._pilot is None:
+                return {}
+            return {'checkpoint': self._settings.checkpoint,
+                    'missed_deadlines': self._pilot.missed_deadlines,
+                    **{f'refused_{reason.value}': count
+                       for reason, count in self._pilot.refusals.items()}}
+
+
+def _to_ns(stamp: object) -> int:
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run vla_node until SIGINT or SIGTERM; the arm is held before the process ends."""
+    # Our own handlers: rclpy's would close the topics before the last command is out, and a
+    # second Ctrl-C, which a launch file forwards, would interrupt the clean-up.
+    ended = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = VlaNode()
+    except (ParameterException, ValueError) as error:
+        print(f'vla_node: {error}', file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    executor = MultiThreadedExecutor(num_threads=4)
+    executor.add_node(node)
+    failures: list[Exception] = []
+    spinning = Thread(target=_spin, args=(executor, ended, failures), daemon=True)
+    spinning.start()
+    ended.wait()
+    node.end()
+    spinning.join(timeout=2.0)
+    # rclpy's own shutdown does not wait for callbacks that still run, which then find their
+    # handles destroyed. None of ours blocks, now that the topics are gone.
+    executor._executor.shutdown(wait=True)
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()
+    if failures:
+        raise failures[0]
+    return 0
+
+
+def _spin(executor: MultiThreadedExecutor, ended: Event, failures: list[Exception]) -> None:
+    try:
+        while not ended.is_set():
+            executor.spin_once(timeout_sec=0.2)
+    except Exception as error:  # handed to the main thread, which holds the arm first
+        failures.append(error)
+    finally:
+        ended.set()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
