@@ -19,6 +19,10 @@ Only successes are kept. The action that is executed carries noise, and now and 
 random steps, while the clean action is recorded: the clone then knows the way back. Idle frames
 are dropped, but for those in which the fingers are still moving. Writes one file an episode (see
 data.py) and collection.json; a run that was interrupted goes on where it stopped.
+
+With `--policy CHECKPOINT` that policy acts at first and the expert takes over, while the expert's
+answer is what is recorded in every frame (DAgger, Ross et al. 2011): frames from where the policy
+really gets to.
 """
 
 from collections.abc import Iterator
@@ -32,6 +36,8 @@ from pathlib import Path
 
 import numpy as np
 from rlrc_ros.types import Action
+from rlrc_ros.vla.checkpoint import inspect
+from rlrc_ros.vla.policy import Policy
 from rlrc_sim.expert import expert_action
 from rlrc_sim.suites import EPISODE_SETS, TRAIN_SEEDS
 from rlrc_sim.world import World
@@ -67,9 +73,13 @@ class CollectConfig:
     """Chance per step that a burst of random steps begins."""
     burst_steps: int = 3
     """Length of a burst."""
+    policy: Path | None = None
+    """Checkpoint that acts for the first steps of each episode; none: the expert alone."""
+    policy_steps: int = 45
+    """With --policy: it acts for a number of steps drawn from 0 to this."""
     frames_after_success: int = 5
     """Frames kept after the object lies on the plate: let go, retreat, rest."""
-    max_steps: int = 60
+    max_steps: int = 80
     """Steps after which a try counts as a failure."""
     idle_m: float = 0.002
     """A frame whose action moves less than this is idle (and turns less than idle_rad)."""
@@ -89,14 +99,16 @@ class CollectConfig:
             raise ValueError(f'image_size_px must be 32 ... 1024, got {self.image_size_px}')
 
 
-def demonstrate(world: World, seed: int, config: CollectConfig) -> Episode | None:
+def demonstrate(world: World, seed: int, config: CollectConfig,
+                policy: Policy | None = None) -> Episode | None:
     """Play the expert once with noise; return its frames, or None if it failed."""
     rng = np.random.default_rng([seed, 7])
     observation = world.reset(seed, config.episode_set, rebuild=False)
     frames, actions, positions = [], [], []
     burst_left, burst = 0, np.zeros(4)
     gripper_before, after_success = 1.0, 0
-    for _ in range(config.max_steps):
+    policy_steps = rng.integers(config.policy_steps + 1) if policy else 0
+    for tick in range(config.max_steps):
         truth = world.truth()
         action = expert_action(truth)
         idle = (np.linalg.norm(action.delta_xyz_m) < config.idle_m
@@ -110,6 +122,9 @@ def demonstrate(world: World, seed: int, config: CollectConfig) -> Episode | Non
                 truth.object_position_m, truth.plate_position_m, truth.ee_position_m]))
         gripper_before = action.gripper
 
+        executed = action
+        if tick < policy_steps and not after_success:
+            executed = policy.act(observation).actions[0]
         if burst_left == 0 and rng.random() < config.burst_probability:
             burst_left = config.burst_steps
             burst = np.append(rng.normal(0, 0.018, 3), rng.normal(0, 0.12))
@@ -120,8 +135,8 @@ def demonstrate(world: World, seed: int, config: CollectConfig) -> Episode | Non
         if truth.ee_position_m[2] < 0.03:
             noise[2] = abs(noise[2])  # never press the fingers into the table
         step = world.step(Action(
-            action.delta_xyz_m + noise[:3],
-            action.delta_rpy_rad + np.array([0.0, 0.0, noise[3]]), action.gripper))
+            executed.delta_xyz_m + noise[:3],
+            executed.delta_rpy_rad + np.array([0.0, 0.0, noise[3]]), executed.gripper))
         observation = step.observation
         after_success = after_success + 1 if step.success_once else 0
         if after_success > config.frames_after_success:
@@ -133,16 +148,18 @@ def demonstrate(world: World, seed: int, config: CollectConfig) -> Episode | Non
 
 
 _world: World | None = None
+_policy: Policy | None = None
 
 
 def _collect_one(seed: int, config: CollectConfig) -> tuple[int, int]:
     """Collect one seed in a worker process; return (seed, frames kept; 0 for a failure)."""
-    global _world
+    global _world, _policy
     if _world is None:
         import torch  # a worker's thread setting, before its first torch work
         torch.set_num_threads(1)
         _world = World((config.image_size_px, config.image_size_px))
-    episode = demonstrate(_world, seed, config)
+        _policy = Policy.open(config.policy, 'cpu') if config.policy else None
+    episode = demonstrate(_world, seed, config, _policy)
     if episode is None:
         return seed, 0
     save_episode(config.out, episode)
@@ -153,7 +170,7 @@ def _record(config: CollectConfig, tried: set[int], failed: set[int]) -> None:
     path = config.out / 'collection.json'
     partial = path.with_suffix('.partial')
     partial.write_text(json.dumps({
-        'config': {**asdict(config), 'out': config.out.name},
+        'config': json.loads(json.dumps(asdict(config), default=str)),
         'tried': len(tried), 'failed_seeds': sorted(failed), 'commit': source_commit(),
         'packages': package_versions()}, indent=1))
     os.replace(partial, path)
@@ -169,6 +186,8 @@ def _pending_seeds(config: CollectConfig, failed: set[int]) -> Iterator[int]:
 
 def collect(config: CollectConfig) -> int:
     """Fill the folder; return the number of episodes in it."""
+    if config.policy is not None:
+        inspect(config.policy)  # refused here, not in a worker
     config.out.mkdir(parents=True, exist_ok=True)
     kept = len(list(config.out.glob('episode_*.safetensors')))
     failed: set[int] = set()
