@@ -172,7 +172,7 @@ def load_frames(config: SftConfig, vla: VlaConfig,
                 f'seed {episode.seed} has actions of {episode.actions.shape[1]} numbers, the '
                 f'model takes {vla.action.dim}; use demonstrations of the same robot')
         index = sentences.setdefault(episode.instruction, len(sentences))
-        pictures += [images.resize(image, vla.image_size) for image in episode.images]
+        pictures += [images.prepare(image, vla) for image in episode.images]
         actions.append(episode.actions)
         positions.append(episode.positions_m)
         instruction.append(np.full(len(episode.actions), index))

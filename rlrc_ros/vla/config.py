@@ -26,7 +26,13 @@ import math
 MODEL_TYPE = 'rlrc_vla'
 STEMS = ('patch', 'conv')
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+RESIZE_STRATEGIES = ('resize-naive', 'letterbox', 'resize-crop')
 OPENVLA_PROMPT = 'In: What action should the robot take to {instruction}?\nOut:'
+VICUNA_PROMPT = (
+    'A chat between a curious user and an artificial intelligence assistant. The assistant gives '
+    "helpful, detailed, and polite answers to the user's questions. "
+    'USER: What action should the robot take to {instruction}? ASSISTANT:')
+"""OpenVLA v01's: its decoder is Vicuna."""
 
 
 class ConfigError(ValueError):
@@ -62,10 +68,12 @@ class TowerConfig:
         _require(self.depth >= 2, f'a tower has at least 2 blocks, got depth {self.depth}')
         _require(self.embed_dim % self.num_heads == 0,
                  f'embed_dim {self.embed_dim} is not a multiple of num_heads {self.num_heads}')
-        _require(self.image_size % self.patch_size == 0,
+        _require(self.stem in STEMS, f'stem {self.stem!r} is not known; there are: {STEMS}')
+        # A ViT's stem leaves out what does not fill a patch: 384 px are 27 patches of 14 px.
+        _require(self.image_size >= self.patch_size and
+                 (self.stem == 'patch' or self.image_size % self.patch_size == 0),
                  f'image_size {self.image_size} is not a multiple of patch_size '
                  f'{self.patch_size}')
-        _require(self.stem in STEMS, f'stem {self.stem!r} is not known; there are: {STEMS}')
         _require(self.stem != 'conv' or self.patch_size in (16, 32),
                  f'a conv stem makes patches of 16 or 32 px, got patch_size {self.patch_size}')
         _require(self.stem != 'conv' or self.embed_dim % 32 == 0,
@@ -132,6 +140,31 @@ class ActionConfig:
 
 
 @dataclass(frozen=True)
+class ImageConfig:
+    """What happens to a camera image before it is normalised; images.prepare() does it."""
+
+    resize_strategy: str = 'resize-naive'
+    """`resize-naive` squeezes, `letterbox` pads to a square first, `resize-crop` cuts one out."""
+    center_crop: bool = False
+    """Keep the middle 90 % of the area: for models trained with OpenVLA's random crop."""
+    jpeg: bool = False
+    """Encode and decode as JPEG first, as the images of BridgeData were."""
+    lanczos: bool = False
+    """Resize with Lanczos, as BridgeData and LIBERO were, instead of the strategy's bicubic."""
+
+    def __post_init__(self) -> None:
+        _require(self.resize_strategy in RESIZE_STRATEGIES,
+                 f'image resize strategy {self.resize_strategy!r} is not known; there are: '
+                 f'{", ".join(RESIZE_STRATEGIES)}')
+        for name in ('center_crop', 'jpeg', 'lanczos'):
+            _require(isinstance(getattr(self, name), bool),
+                     f'{name} is true or false, got {getattr(self, name)!r}')
+        _require(not self.lanczos or self.resize_strategy == 'resize-naive',
+                 f'lanczos squeezes, so it needs resize_strategy resize-naive, got '
+                 f'{self.resize_strategy!r}')
+
+
+@dataclass(frozen=True)
 class VlaConfig:
     """A whole vision-language-action model."""
 
@@ -145,6 +178,9 @@ class VlaConfig:
     control_hz: float = 5.0
     instructions: tuple[str, ...] = ()
     """Examples of what the policy was trained on, for people to try."""
+    image: ImageConfig = ImageConfig()
+    projector_layers: int = 3
+    """3 behind two towers (fused-gelu-mlp), 2 behind one (gelu-mlp)."""
 
     def __post_init__(self) -> None:
         _require(1 <= len(self.towers) <= 2, f'one or two towers, got {len(self.towers)}')
@@ -157,6 +193,11 @@ class VlaConfig:
         _require(self.action.vocab_end <= self.decoder.vocab_size,
                  f'vocabulary of {self.decoder.vocab_size} is too small for the action ids, '
                  f'which end at {self.action.vocab_end}')
+        _require(0 <= self.action.prefix_token_id < self.decoder.vocab_size,
+                 f'vocabulary of {self.decoder.vocab_size} is too small for prefix_token_id '
+                 f'{self.action.prefix_token_id}')
+        _require(self.projector_layers in (2, 3),
+                 f'a projector has 2 or 3 layers, got {self.projector_layers}')
         _require('{instruction}' in self.prompt,
                  f'prompt must hold {{instruction}}, got {self.prompt!r}')
         _require(math.isfinite(self.control_hz) and 0 < self.control_hz <= 100,
@@ -210,6 +251,7 @@ class VlaConfig:
             decoder['layers'] = tuple(LayerWidths(**layer) for layer in decoder['layers'])
             fields['decoder'] = DecoderConfig(**decoder)
             fields['action'] = ActionConfig(**fields['action'])
+            fields['image'] = ImageConfig(**fields.get('image', {}))
             fields['instructions'] = tuple(fields.get('instructions', ()))
             return cls(**fields)
         except (TypeError, KeyError) as error:

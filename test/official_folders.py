@@ -1,0 +1,104 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Official OpenVLA folders for tests: the golden one, and others of the same size."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rlrc_ros.vla.config import OPENVLA_PROMPT
+from rlrc_training.presets import small_tokenizer
+from safetensors.torch import save_file
+from tokenizers import models, pre_tokenizers, Regex, Tokenizer
+import torch
+
+GOLDENS = Path(__file__).parents[2] / 'shared' / 'goldens'
+GOLDEN_HEADS = [2, 2]
+"""Attention heads of the golden towers (its meta.json); no official key tells them."""
+GOLDEN_INSTRUCTION = 'Pick up the red BLOCK'
+"""A sentence whose words repeat where the golden prompt's ids do."""
+
+
+def golden(name: str) -> Path:
+    """Return a folder or file of the goldens, or skip the test where they are not."""
+    path = GOLDENS / name
+    if not path.exists():
+        pytest.skip(f'no ../shared/goldens/{name} beside the repository')
+    return path
+
+
+def golden_tokenizer(input_ids: np.ndarray) -> Tokenizer:
+    """Return a tokenizer of words that turns the prompt of GOLDEN_INSTRUCTION into input_ids."""
+    pieces = Regex(r'\n|\w+|[^\w\s]')
+    splitter = pre_tokenizers.Split(pieces, 'removed', invert=True)
+    prompt = OPENVLA_PROMPT.format(instruction=GOLDEN_INSTRUCTION.lower())
+    words = [word for word, _ in splitter.pre_tokenize_str(prompt)]
+    vocabulary = dict(zip(words, input_ids[1:-1].tolist(), strict=True))
+    tokenizer = Tokenizer(models.WordLevel(vocabulary | {'<unk>': 0}, unk_token='<unk>'))
+    tokenizer.pre_tokenizer = splitter
+    return tokenizer
+
+
+def write_official(folder: Path, weights: dict[str, torch.Tensor], config: dict,
+                   shards: int = 1, tokenizer: Tokenizer | None = None) -> Path:
+    """Write an official folder, in one safetensors file or in several with their index."""
+    folder.mkdir(parents=True)
+    (folder / 'config.json').write_text(json.dumps(config, indent=1))
+    (tokenizer or small_tokenizer()).save(str(folder / 'tokenizer.json'))
+    names = sorted(weights)
+    if shards == 1:
+        save_file(weights, folder / 'model.safetensors', metadata={'format': 'pt'})
+        return folder
+    weight_map = {}
+    for shard in range(shards):
+        file = f'model-{shard + 1:05d}-of-{shards:05d}.safetensors'
+        part = names[shard::shards]
+        weight_map |= dict.fromkeys(part, file)
+        save_file({name: weights[name] for name in part}, folder / file,
+                  metadata={'format': 'pt'})
+    (folder / 'model.safetensors.index.json').write_text(json.dumps(
+        {'metadata': {}, 'weight_map': weight_map}))
+    return folder
+
+
+def golden_folder(folder: Path, shards: int = 1, dtype: torch.dtype = torch.float32) -> Path:
+    """Write the golden model as an official folder, with the heads that its config cannot say."""
+    source = golden('tiny_openvla_a')
+    arrays = np.load(source / 'weights.npz')
+    config = json.loads((source / 'config.json').read_text())
+    config['rlrc'] = {'tower_heads': GOLDEN_HEADS}
+    reference = np.load(source / 'reference.npz')
+    write_official(folder, {name: torch.from_numpy(arrays[name]).to(dtype)
+                            for name in arrays.files}, config, shards,
+                   golden_tokenizer(reference['input_ids'][0]))
+    (folder / 'preprocessor_config.json').write_bytes(
+        (source / 'preprocessor_config.json').read_bytes())
+    return folder
+
+
+def tiny_official_config() -> dict:
+    """Return a small official config.json whose decoder is at its defaults but for its size."""
+    return {
+        'model_type': 'openvla', 'architectures': ['OpenVLAForActionPrediction'],
+        'auto_map': {'AutoConfig': 'configuration_prismatic.OpenVLAConfig'},
+        'vision_backbone_id': 'dinosiglip-mine', 'llm_backbone_id': 'llama2-7b-pure',
+        'arch_specifier': 'no-align+fused-gelu-mlp', 'image_resize_strategy': 'resize-naive',
+        'image_sizes': [28, 28], 'pad_token_id': 32000, 'n_action_bins': 256,
+        'text_config': {'model_type': 'llama', 'vocab_size': 32064, 'hidden_size': 16,
+                        'intermediate_size': 24, 'num_hidden_layers': 1,
+                        'num_attention_heads': 2},
+        'norm_stats': {'robot': {'action': {'q01': [-1.0] * 7, 'q99': [1.0] * 7}}},
+        'rlrc': {'tower_heads': [2, 2]}}
