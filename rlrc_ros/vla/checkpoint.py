@@ -21,7 +21,9 @@ Open and save a checkpoint folder; refuse a wrong one before memory is spent.
     dataset_statistics.json   action statistics, OpenVLA's format
     provenance.json           how it came about: command, config, seed, commit, versions, measures
 
-A folder is written beside its final place and moved there when it is whole.
+An official OpenVLA folder opens through the same door (vla/official.py): its weights may lie in
+shards and its statistics in config.json. A folder is written beside its final place and moved
+there when it is whole.
 """
 
 from collections.abc import Callable
@@ -31,69 +33,29 @@ import os
 from pathlib import Path
 import shutil
 
-from rlrc_ros.vla.actions import NormStats
-from rlrc_ros.vla.config import ConfigError, VlaConfig
+from rlrc_ros.vla import official
+from rlrc_ros.vla.config import VlaConfig
+from rlrc_ros.vla.inspection import (
+    CheckpointSummary,
+    CONFIG,
+    inspect,
+    PROVENANCE,
+    STATISTICS,
+    TOKENIZER,
+)
 from rlrc_ros.vla.model import Vla
-from safetensors import safe_open, SafetensorError
+from rlrc_ros.vla.shards import (
+    CheckpointError,
+    DTYPES,
+    list_tensors,
+    PICKLE_SUFFIXES,
+    read_metadata,
+    read_tensor,
+    WEIGHTS,
+)
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 import torch
-
-CONFIG, WEIGHTS, TOKENIZER = 'config.json', 'model.safetensors', 'tokenizer.json'
-STATISTICS, PROVENANCE = 'dataset_statistics.json', 'provenance.json'
-DTYPES = ('F32', 'BF16', 'F16')
-
-
-class CheckpointError(ValueError):
-    """A folder that cannot be opened; the message says what is wrong and what to type."""
-
-
-@dataclass(frozen=True)
-class CheckpointSummary:
-    """What a folder says of itself, read without its weights."""
-
-    folder: Path
-    config: VlaConfig
-    norm_stats: dict[str, NormStats]
-    """Action statistics by data set."""
-    parameters: int
-    weight_bytes: int
-    provenance: dict
-
-    @property
-    def image_size_px(self) -> tuple[int, int]:
-        """Return (height, width) of the image that the model takes; others are resized."""
-        return (self.config.image_size, self.config.image_size)
-
-    @property
-    def cameras(self) -> tuple[str, ...]:
-        """Return the names of the cameras that the policy reads."""
-        return ('image',)
-
-    @property
-    def reads_proprio(self) -> bool:
-        """Return whether the policy reads the robot's state."""
-        return False
-
-    @property
-    def action_horizon(self) -> int:
-        """Return the number of actions in one answer."""
-        return self.config.action.horizon
-
-    @property
-    def control_hz(self) -> float:
-        """Return the policy steps per second that the model was trained for."""
-        return self.config.control_hz
-
-    @property
-    def unnorm_keys(self) -> tuple[str, ...]:
-        """Return the data sets whose statistics the checkpoint holds."""
-        return tuple(self.norm_stats)
-
-    @property
-    def instructions(self) -> tuple[str, ...]:
-        """Return examples of instructions that the policy was trained on."""
-        return self.config.instructions
 
 
 @dataclass(frozen=True)
@@ -105,115 +67,35 @@ class Checkpoint:
     tokenizer: Tokenizer
 
 
-def _read_json(folder: Path, name: str) -> dict:
-    try:
-        document = json.loads((folder / name).read_text())
-    except FileNotFoundError:
-        raise CheckpointError(
-            f'{folder} has no {name}; a checkpoint folder holds {CONFIG}, {WEIGHTS}, {TOKENIZER} '
-            f'and {STATISTICS}. Check the path, or make one with `rlrc sft`') from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f'{folder / name} is not readable JSON ({error}); '
-                              'copy the folder again') from error
-    if not isinstance(document, dict):
-        raise CheckpointError(f'{folder / name} does not hold a JSON object; '
-                              'copy the folder again')
-    return document
-
-
-def inspect(folder: str | Path) -> CheckpointSummary:
-    """
-    Read and check everything but the weights' values.
-
-    :raises CheckpointError: missing, truncated or foreign; the weights do not fit the config
-    """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise CheckpointError(f'there is no checkpoint folder {folder}; give the path of a folder '
-                              f'with {CONFIG} and {WEIGHTS}')
-    document = _read_json(folder, CONFIG)
-    if document.get('model_type') == 'openvla':
-        raise CheckpointError(f'{folder} is an official OpenVLA folder, which this version does '
-                              'not open yet; it opens folders made by `rlrc sft`')
-    try:
-        config = VlaConfig.from_json(document)
-    except ConfigError as error:
-        raise CheckpointError(f'{folder / CONFIG}: {error}') from error
-    norm_stats = {}
-    for key, entry in _read_json(folder, STATISTICS).items():
-        try:
-            norm_stats[key] = NormStats.from_json(entry)
-        except ValueError as error:
-            raise CheckpointError(f'{folder / STATISTICS}, {key!r}: {error}') from error
-    if not norm_stats:
-        raise CheckpointError(f'{folder / STATISTICS} holds no data set; without statistics an '
-                              'action has no unit. Copy the file from the training run')
-    for key, stats in norm_stats.items():
-        if len(stats.q01) != config.action.dim:
-            raise CheckpointError(
-                f'{folder / STATISTICS}, {key!r} has {len(stats.q01)} action dimensions, the '
-                f'model {config.action.dim}; the file belongs to another checkpoint')
-    parameters, weight_bytes = _check_weights(folder / WEIGHTS, config)
-    provenance = _read_json(folder, PROVENANCE) if (folder / PROVENANCE).exists() else {}
-    return CheckpointSummary(folder, config, norm_stats, parameters, weight_bytes, provenance)
-
-
-def _check_weights(path: Path, config: VlaConfig) -> tuple[int, int]:
-    """Compare names, shapes and dtypes with the config; return parameters and bytes."""
-    with torch.device('meta'):
-        wanted = {name: tuple(tensor.shape) for name, tensor in Vla(config).state_dict().items()}
-    try:
-        with safe_open(path, framework='pt') as file:
-            found = {name: file.get_slice(name) for name in file.keys()}
-            shapes = {name: tuple(each.get_shape()) for name, each in found.items()}
-            dtypes = {name: each.get_dtype() for name, each in found.items()}
-    except FileNotFoundError:
-        raise CheckpointError(f'{path} is missing; copy the whole folder') from None
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f'{path} is not a whole safetensors file ({error}); it was cut '
-                              'short or is of another format: copy it again') from error
-    missing, extra = sorted(wanted.keys() - shapes.keys()), sorted(shapes.keys() - wanted.keys())
-    if missing or extra:
-        raise CheckpointError(
-            f'{path} does not fit its {CONFIG}: {len(missing)} tensors missing '
-            f'({", ".join(missing[:3])} ...), {len(extra)} unknown ({", ".join(extra[:3])} ...); '
-            'the files come from different checkpoints')
-    for name, shape in wanted.items():
-        if shapes[name] != shape:
-            raise CheckpointError(f'{path}: {name} has shape {shapes[name]}, {CONFIG} says '
-                                  f'{shape}; the files come from different checkpoints')
-        if dtypes[name] not in DTYPES:
-            raise CheckpointError(f'{path}: {name} has dtype {dtypes[name]}; this version reads '
-                                  f'{", ".join(DTYPES)}')
-    return sum(torch.Size(shape).numel() for shape in wanted.values()), path.stat().st_size
-
-
 def open_checkpoint(folder: str | Path, device: str | torch.device = 'cpu',
                     dtype: torch.dtype = torch.float32) -> Checkpoint:
     """
-    Open a checkpoint folder; weights go straight to the device in the wanted dtype.
+    Open a checkpoint folder; weights go tensor by tensor to the device in the wanted dtype.
 
     :raises CheckpointError: as inspect(), or a weight that is not finite, or no tokenizer
     """
     summary = inspect(folder)
-    tokenizer_path = summary.folder / TOKENIZER
-    try:
-        tokenizer = Tokenizer.from_file(str(tokenizer_path))
-    except Exception as error:  # the library raises bare Exception for every failure
-        raise CheckpointError(f'{tokenizer_path} cannot be read ({error}); '
-                              'copy it from the training run') from error
+    tokenizer = _open_tokenizer(summary.folder / TOKENIZER, summary.config)
     with torch.device('meta'):
         model = Vla(summary.config)
-    weights = {}
-    with safe_open(summary.folder / WEIGHTS, framework='pt', device=str(device)) as file:
-        for name in file.keys():
-            tensor = file.get_tensor(name).to(dtype)
-            if not torch.isfinite(tensor).all():
-                raise CheckpointError(f'{summary.folder / WEIGHTS}: {name} holds NaN or infinity; '
-                                      'the training that made it diverged')
-            weights[name] = tensor
-    model.load_state_dict(weights, assign=True)
+    tensors = list_tensors(summary.folder)
+    model.load_state_dict({name: read_tensor(name, tensors[name], dtype, device)
+                           for name in model.state_dict()}, assign=True)
     return Checkpoint(summary, model.eval().requires_grad_(False), tokenizer)
+
+
+def _open_tokenizer(path: Path, config: VlaConfig) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises plain Exception
+        raise CheckpointError(f'{path} cannot be read ({error}); copy it from the training run, '
+                              'or for an official model from its own repository') from error
+    highest = max(tokenizer.get_vocab().values(), default=0)
+    if highest >= config.decoder.vocab_size:
+        raise CheckpointError(f'{path} gives ids up to {highest}, the vocabulary of the model '
+                              f'ends at {config.decoder.vocab_size - 1}; they do not belong '
+                              'together')
+    return tokenizer
 
 
 def write_folder(folder: Path, write: Callable[[Path], None]) -> Path:
@@ -250,4 +132,42 @@ def save_checkpoint(folder: Path, model: Vla, tokenizer: Tokenizer, statistics: 
         tokenizer.save(str(path / TOKENIZER))
         (path / STATISTICS).write_text(json.dumps(statistics, indent=1))
         (path / PROVENANCE).write_text(json.dumps(provenance, indent=1, default=str))
+    return write_folder(folder, write)
+
+
+def save_official(folder: Path, model: Vla, source: str | Path) -> Path:
+    """
+    Write weights in the layout of the official folder that they were opened from.
+
+    Shards, dtypes, config.json, tokenizer and statistics are the source's. Tensors that play no
+    part are not kept in memory; they are read from the source again. An unchanged model comes back
+    bit for bit.
+
+    :param model: opened from `source`, its weights perhaps trained since, its shape the same
+    :param source: an official folder
+    :raises CheckpointError: another layout, or a model whose layers were pruned
+    """
+    summary = inspect(source)
+    if summary.layout != official.MODEL_TYPE:
+        raise CheckpointError(f'{source} is not an official OpenVLA folder; use save_checkpoint()')
+    tensors, weights = list_tensors(summary.folder), model.state_dict()
+    for name, tensor in weights.items():
+        if name not in tensors or tensors[name].shape != tuple(tensor.shape):
+            raise CheckpointError(
+                f'{name} of shape {tuple(tensor.shape)} has no place in {source}; the official '
+                'layout cannot describe a pruned model, save_checkpoint() can')
+
+    def current(name: str) -> torch.Tensor:
+        dtype = DTYPES[tensors[name].dtype]
+        if name in weights:
+            return weights[name].detach().to('cpu', dtype).contiguous()
+        return read_tensor(name, tensors[name], dtype, finite=False)
+
+    def write(path: Path) -> None:
+        for file in sorted(summary.folder.iterdir()):
+            if file.is_file() and not file.name.endswith(('.safetensors', *PICKLE_SUFFIXES)):
+                shutil.copyfile(file, path / file.name)
+        for shard in sorted({each.path for each in tensors.values()}):
+            save_file({name: current(name) for name, each in tensors.items()
+                       if each.path == shard}, path / shard.name, metadata=read_metadata(shard))
     return write_folder(folder, write)

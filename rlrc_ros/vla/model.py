@@ -33,18 +33,24 @@ from torch.nn import functional
 
 
 class Projector(nn.Module):
-    """Vision features → decoder embeddings: three linear layers (OpenVLA's fused-gelu-mlp)."""
+    """
+    Vision features → decoder embeddings: linear layers with an exact GELU between them.
 
-    def __init__(self, vision_dim: int, hidden_size: int):
+    Three layers are OpenVLA's fused-gelu-mlp, for two towers; two are its gelu-mlp, for one.
+    """
+
+    def __init__(self, vision_dim: int, hidden_size: int, layers: int):
         super().__init__()
-        self.fc1 = nn.Linear(vision_dim, 4 * vision_dim)
-        self.fc2 = nn.Linear(4 * vision_dim, hidden_size)
-        self.fc3 = nn.Linear(hidden_size, hidden_size)
+        inner = 4 * vision_dim if layers == 3 else hidden_size
+        self.fc1 = nn.Linear(vision_dim, inner)
+        self.fc2 = nn.Linear(inner, hidden_size)
+        if layers == 3:
+            self.fc3 = nn.Linear(hidden_size, hidden_size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, P, vision_dim) to (B, P, E)."""
-        x = functional.gelu(self.fc1(x))
-        return self.fc3(functional.gelu(self.fc2(x)))
+        x = self.fc2(functional.gelu(self.fc1(x)))
+        return self.fc3(functional.gelu(x)) if hasattr(self, 'fc3') else x
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class Decoded:
     """(B, A) fp32, of the chosen ids among the action ids, at the temperature used."""
     first_hidden: torch.Tensor
     """(B, E) hidden state that predicts the first action token; a critic reads it."""
+    action_logprobs: torch.Tensor
+    """(B, A, bins) fp32, of every action id, lowest id first, at the temperature used."""
 
 
 class Vla(nn.Module):
@@ -66,7 +74,8 @@ class Vla(nn.Module):
         super().__init__()
         self.config = config
         self.vision_backbone = VisionBackbone(config.towers)
-        self.projector = Projector(config.vision_dim, config.decoder.hidden_size)
+        self.projector = Projector(
+            config.vision_dim, config.decoder.hidden_size, config.projector_layers)
         self.language_model = LanguageModel(config.decoder)
 
     def initialise(self, generator: torch.Generator) -> None:
@@ -133,29 +142,34 @@ class Vla(nn.Module):
 
     @torch.inference_mode()
     def act(self, pixels: torch.Tensor, input_ids: torch.Tensor, lengths: torch.Tensor,
-            temperature: float = 0.0,
-            generator: torch.Generator | None = None) -> Decoded:
+            temperature: float = 0.0, generator: torch.Generator | None = None,
+            action_tokens: int | None = None) -> Decoded:
         """
         Decode one answer for each row; exactly A tokens, none of them can be anything else.
+
+        An end token cannot cut an answer short. There is no attention mask to extend over the
+        prefix token: a row's causal positions say what it sees.
 
         :param pixels: (B, 3 x towers, H, W)
         :param input_ids: (B, T) prompts that end with the prefix token, padded behind
         :param lengths: (B,) true length of each prompt
         :param temperature: 0 takes the most likely token, more samples
+        :param action_tokens: A; without it, what the config says
         """
         config = self.config
+        action_tokens = action_tokens or config.action_tokens
         decoder = self.language_model.model
         embeddings = self.embed(input_ids, self.encode_image(pixels))
         batch, length, _ = embeddings.shape
-        cache = KVCache(config.decoder, batch, length + config.action_tokens,
+        cache = KVCache(config.decoder, batch, length + action_tokens,
                         embeddings.device, embeddings.dtype)
         hidden = decoder(embeddings, cache=cache)
         last = lengths + config.num_patches - 1  # (B,) slot of each prompt's last token
         hidden = hidden[torch.arange(batch, device=hidden.device), last]  # (B, E)
         first_hidden = hidden
         low_id = config.action.vocab_end - config.action.bins
-        ids, logprobs = [], []
-        for step in range(config.action_tokens):
+        ids, logprobs = [], []  # one (B,) and one (B, bins) a step
+        for step in range(action_tokens):
             if step:
                 token = decoder.embed_tokens(ids[-1])[:, None]  # (B, 1, E)
                 hidden = decoder(token, (last + step)[:, None], cache)[:, 0]
@@ -166,5 +180,7 @@ class Vla(nn.Module):
             else:
                 choice = scores.argmax(dim=-1)
             ids.append(choice + low_id)
-            logprobs.append(scores.gather(1, choice[:, None])[:, 0])
-        return Decoded(torch.stack(ids, 1), torch.stack(logprobs, 1), first_hidden)
+            logprobs.append(scores)
+        action_ids, action_logprobs = torch.stack(ids, 1), torch.stack(logprobs, 1)
+        chosen = action_logprobs.gather(2, (action_ids - low_id)[..., None])[..., 0]
+        return Decoded(action_ids, chosen, first_hidden, action_logprobs)

@@ -20,7 +20,7 @@ in fp32 on a CPU and in bf16 on a GPU. Not thread-safe: one caller at a time.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 import time
 
@@ -29,6 +29,7 @@ from rlrc_ros.types import ActionChunk, Observation
 from rlrc_ros.vla import images, prompt
 from rlrc_ros.vla.actions import action_chunk, ActionTokenizer
 from rlrc_ros.vla.checkpoint import Checkpoint, CheckpointError, CheckpointSummary, open_checkpoint
+from rlrc_ros.vla.config import ImageConfig
 import torch
 
 
@@ -51,12 +52,14 @@ class Policy:
 
     :param checkpoint: opened, its model on the device to use
     :param unnorm_key: which data set's statistics scale the actions; needed if several
+    :param image: how camera images are prepared, where the checkpoint does not say it rightly
     :raises CheckpointError: unknown unnorm_key, or none given where there are several
     """
 
-    def __init__(self, checkpoint: Checkpoint, unnorm_key: str | None = None):
+    def __init__(self, checkpoint: Checkpoint, unnorm_key: str | None = None,
+                 image: ImageConfig | None = None):
         self.summary: CheckpointSummary = checkpoint.summary
-        self._config = checkpoint.summary.config
+        config = checkpoint.summary.config
         keys = self.summary.unnorm_keys
         if unnorm_key is None and len(keys) == 1:
             unnorm_key = keys[0]
@@ -65,6 +68,8 @@ class Policy:
                 f'unnorm_key {unnorm_key!r} is not in this checkpoint; it has: '
                 f'{", ".join(keys)}. Set unnorm_key:={keys[0]}')
         self._stats = self.summary.norm_stats[unnorm_key]
+        self._config = replace(config, image=image or config.image, action=replace(
+            config.action, dim=len(self._stats.q01)))
         self._model = checkpoint.model
         self._tokenizer = checkpoint.tokenizer
         self._actions = ActionTokenizer(self._config.action)
@@ -76,7 +81,7 @@ class Policy:
     @classmethod
     def open(cls,  # noqa: A003  (what one does with a checkpoint)
              folder: str | Path, device: str = 'auto',
-             unnorm_key: str | None = None) -> 'Policy':
+             unnorm_key: str | None = None, image: ImageConfig | None = None) -> 'Policy':
         """
         Open a checkpoint folder.
 
@@ -89,7 +94,7 @@ class Policy:
             raise CheckpointError(f'device {device!r} was asked for, but torch sees no CUDA '
                                   'device; set device:=cpu, or run `rlrc doctor`')
         dtype = torch.bfloat16 if device.startswith('cuda') else torch.float32
-        return cls(open_checkpoint(folder, device, dtype), unnorm_key)
+        return cls(open_checkpoint(folder, device, dtype), unnorm_key, image)
 
     def act(self, observation: Observation) -> ActionChunk:
         """Return what to do next."""
@@ -101,15 +106,35 @@ class Policy:
         Return what to do next for each observation.
 
         :param temperature: 0 takes the most likely tokens, more samples
-        :raises ValueError: an image that is not uint8 (H, W, 3)
+        :raises ValueError: an image that is not uint8 (H, W, 3), or an action that has not the
+            arm's seven dimensions
         """
+        ids = self._decode(observations, temperature, generator)
+        return [action_chunk(row, self._actions, self._stats, self._config.action.horizon)
+                for row in ids]
+
+    def predict(self, observations: Sequence[Observation], temperature: float = 0.0,
+                generator: torch.Generator | None = None) -> np.ndarray:
+        """
+        Return the numbers (B, action_horizon, dim) that the statistics of unnorm_key describe.
+
+        They need not be an arm's seven; otherwise as act_batch().
+        """
+        ids = self._decode(observations, temperature, generator)
+        action = self._config.action
+        return self._stats.unnormalise(
+            self._actions.decode(ids).reshape(len(ids), action.horizon, action.dim))
+
+    def _decode(self, observations: Sequence[Observation], temperature: float,
+                generator: torch.Generator | None) -> np.ndarray:
+        """Return the answers' token ids (B, action_horizon x dim)."""
         start = time.perf_counter()
         for observation in observations:
             image = observation.image
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 raise ValueError(f'an image is uint8 (height, width, 3), got {image.dtype} '
                                  f'{image.shape}')
-        stacked = np.stack([images.resize(observation.image, self._config.image_size)
+        stacked = np.stack([images.prepare(observation.image, self._config)
                             for observation in observations])
         pixels = images.to_pixels(
             torch.from_numpy(stacked).to(self._device), self._config.towers).to(self._dtype)
@@ -118,11 +143,10 @@ class Policy:
             self._config.pad_token_id)
         ready = time.perf_counter()
         decoded = self._model.act(pixels, input_ids.to(self._device), lengths.to(self._device),
-                                  temperature, generator)
+                                  temperature, generator, self._config.action_tokens)
         ids = decoded.action_ids.cpu().numpy()
         self.timing = Timing((ready - start) * 1e3, (time.perf_counter() - ready) * 1e3)
-        return [action_chunk(row, self._actions, self._stats, self._config.action.horizon)
-                for row in ids]
+        return ids
 
     def _encode(self, instruction: str) -> list[int]:
         if instruction not in self._prompts:

@@ -135,7 +135,7 @@ def test_weights_that_are_not_finite_are_refused(folder):
 
 @pytest.mark.parametrize(('change', 'words'), [
     (lambda config: config.update(model_type='llava'), "model_type 'llava'"),
-    (lambda config: config.update(model_type='openvla'), 'official OpenVLA'),
+    (lambda config: config.update(model_type='openvla'), 'do not fit its config.json'),
     (lambda config: config.update(format_version=2), 'format_version 2'),
     (lambda config: config.pop('decoder'), 'decoder'),
     (lambda config: config['action'].update(bins=100_000), '100000 action bins'),

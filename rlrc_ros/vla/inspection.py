@@ -1,0 +1,221 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+What a checkpoint folder says of itself, read and checked without its weights.
+
+checkpoint.py is the door that others use; this is its first half.
+"""
+
+from dataclasses import dataclass, field
+import json
+import math
+from pathlib import Path
+
+from rlrc_ros.vla import official
+from rlrc_ros.vla.actions import NormStats
+from rlrc_ros.vla.config import ConfigError, MODEL_TYPE, VlaConfig
+from rlrc_ros.vla.model import Vla
+from rlrc_ros.vla.shards import check_dtypes, CheckpointError, list_tensors, StoredTensor, WEIGHTS
+import torch
+
+CONFIG, TOKENIZER, PREPROCESSOR = 'config.json', 'tokenizer.json', 'preprocessor_config.json'
+STATISTICS, PROVENANCE = 'dataset_statistics.json', 'provenance.json'
+PARTS = {'vision_backbone.': 'vision towers', 'projector.': 'projector',
+         'language_model.model.embed_tokens.': 'embeddings',
+         'language_model.model.': 'decoder', 'language_model.lm_head.': 'head'}
+"""Parts of the model by how their tensors' names begin; the first that fits counts."""
+
+
+@dataclass(frozen=True)
+class CheckpointSummary:
+    """What a folder says of itself, read without its weights."""
+
+    folder: Path
+    config: VlaConfig
+    norm_stats: dict[str, NormStats]
+    """Action statistics by data set."""
+    parameters: int
+    weight_bytes: int
+    provenance: dict
+    layout: str = MODEL_TYPE
+    """The folder's model_type: ours, or `openvla`."""
+    parts: dict[str, int] = field(default_factory=dict)
+    """Parameters by part of the model."""
+    unused_parameters: int = 0
+    """Parameters that lie in the folder and play no part; they are not loaded."""
+    auto_map: tuple[str, ...] = ()
+    """Code that the folder names for others to run; never run here."""
+
+    @property
+    def image_size_px(self) -> tuple[int, int]:
+        """Return (height, width) of the image that the model takes; others are resized."""
+        return (self.config.image_size, self.config.image_size)
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Return the names of the cameras that the policy reads."""
+        return ('image',)
+
+    @property
+    def reads_proprio(self) -> bool:
+        """Return whether the policy reads the robot's state."""
+        return False
+
+    @property
+    def action_horizon(self) -> int:
+        """Return the number of actions in one answer."""
+        return self.config.action.horizon
+
+    @property
+    def control_hz(self) -> float:
+        """Return the policy steps per second that the model was trained for."""
+        return self.config.control_hz
+
+    @property
+    def unnorm_keys(self) -> tuple[str, ...]:
+        """Return the data sets whose statistics the checkpoint holds."""
+        return tuple(self.norm_stats)
+
+    @property
+    def instructions(self) -> tuple[str, ...]:
+        """Return examples of instructions that the policy was trained on."""
+        return self.config.instructions
+
+
+def _read_json(folder: Path, name: str) -> dict:
+    try:
+        document = json.loads((folder / name).read_text())
+    except FileNotFoundError:
+        raise CheckpointError(
+            f'{folder} has no {name}; a checkpoint folder holds {CONFIG}, {WEIGHTS}, {TOKENIZER} '
+            f'and {STATISTICS}. Check the path, or make one with `rlrc sft`') from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f'{folder / name} is not readable JSON ({error}); '
+                              'copy the folder again') from error
+    if not isinstance(document, dict):
+        raise CheckpointError(f'{folder / name} does not hold a JSON object; '
+                              'copy the folder again')
+    return document
+
+
+def inspect(folder: str | Path) -> CheckpointSummary:
+    """
+    Read and check everything but the weights' values.
+
+    :raises CheckpointError: missing, truncated or foreign; the weights do not fit the config
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise CheckpointError(f'there is no checkpoint folder {folder}; give the path of a folder '
+                              f'with {CONFIG} and {WEIGHTS}')
+    document = _read_json(folder, CONFIG)
+    auto_map = _auto_map(document)
+    kind = document.get('model_type')
+    if auto_map and kind not in (MODEL_TYPE, official.MODEL_TYPE):
+        raise CheckpointError(
+            f'{folder / CONFIG}: model_type {kind!r} wants the code {", ".join(auto_map)} that '
+            f'its auto_map names; code in a folder is never run. This version opens '
+            f'{MODEL_TYPE!r} and {official.MODEL_TYPE!r}')
+    tensors: dict[str, StoredTensor] = {}
+    try:
+        if kind == official.MODEL_TYPE:
+            norm_stats = _norm_stats(*_official_statistics(folder, document))
+            tensors = list_tensors(folder)
+            config = official.read_config(
+                document,
+                _read_json(folder, PREPROCESSOR) if (folder / PREPROCESSOR).exists() else {},
+                {name: each.shape for name, each in tensors.items()}, folder.resolve().name,
+                _main_dim(norm_stats))
+            unused = official.unused_shapes(config)
+        else:
+            config, unused = VlaConfig.from_json(document), {}
+            norm_stats = _norm_stats(
+                folder / STATISTICS, _read_json(folder, STATISTICS))
+            _check_dims(folder, norm_stats, config)
+            tensors = list_tensors(folder)
+    except ConfigError as error:
+        raise CheckpointError(f'{folder / CONFIG}: {error}') from error
+    parts = _check_weights(folder, tensors, config, unused)
+    provenance = _read_json(folder, PROVENANCE) if (folder / PROVENANCE).exists() else {}
+    return CheckpointSummary(
+        folder, config, norm_stats, sum(parts.values()),
+        sum(path.stat().st_size for path in {each.path for each in tensors.values()}), provenance,
+        kind, parts, sum(tensors[name].numel for name in unused.keys() & tensors.keys()), auto_map)
+
+
+def _auto_map(document: dict) -> tuple[str, ...]:
+    entries = document.get('auto_map')
+    return tuple(map(str, entries.values())) if isinstance(entries, dict) else ()
+
+
+def _official_statistics(folder: Path, document: dict) -> tuple[Path, dict]:
+    """Return where an official folder's statistics lie, and them: a fine-tune's file first."""
+    if (folder / STATISTICS).exists():
+        return folder / STATISTICS, _read_json(folder, STATISTICS)
+    statistics = document.get('norm_stats')
+    return folder / CONFIG, statistics if isinstance(statistics, dict) else {}
+
+
+def _norm_stats(path: Path, statistics: dict) -> dict[str, NormStats]:
+    norm_stats = {}
+    for key, entry in statistics.items():
+        try:
+            norm_stats[key] = NormStats.from_json(entry)
+        except ValueError as error:
+            raise CheckpointError(f'{path}, {key!r}: {error}') from error
+    if not norm_stats:
+        raise CheckpointError(f'{path} holds statistics of no data set; without them an action '
+                              f'has no unit. Copy {STATISTICS} from the training run')
+    return norm_stats
+
+
+def _main_dim(norm_stats: dict[str, NormStats]) -> int:
+    """Return the action dimensions: the arm's 7 where some data set has them, or the first's."""
+    dims = [len(stats.q01) for stats in norm_stats.values()]
+    return 7 if 7 in dims else dims[0]
+
+
+def _check_dims(folder: Path, norm_stats: dict[str, NormStats], config: VlaConfig) -> None:
+    for key, stats in norm_stats.items():
+        if len(stats.q01) != config.action.dim:
+            raise CheckpointError(
+                f'{folder / STATISTICS}, {key!r} has {len(stats.q01)} action dimensions, the '
+                f'model {config.action.dim}; the file belongs to another checkpoint')
+
+
+def _check_weights(folder: Path, tensors: dict[str, StoredTensor], config: VlaConfig,
+                   unused: official.Shapes) -> dict[str, int]:
+    """Compare names, shapes and dtypes with the config; return the parameters by part."""
+    with torch.device('meta'):
+        wanted = {name: tuple(tensor.shape) for name, tensor in Vla(config).state_dict().items()}
+    extra = sorted(name for name in tensors.keys() - wanted.keys() - unused.keys()
+                   if not official.IGNORED.search(name))
+    missing = sorted(wanted.keys() - tensors.keys())
+    if missing or extra:
+        raise CheckpointError(
+            f'the weights in {folder} do not fit its {CONFIG}: {len(missing)} tensors missing '
+            f'({", ".join(missing[:3])} ...), {len(extra)} unknown ({", ".join(extra[:3])} ...); '
+            'the files come from different checkpoints')
+    for name, shape in (wanted | unused).items():
+        if name in tensors and tensors[name].shape != shape:
+            raise CheckpointError(
+                f'{tensors[name].path}: {name} has shape {tensors[name].shape}, {CONFIG} says '
+                f'{shape}; the files come from different checkpoints')
+    check_dtypes(tensors, [name for name in wanted | unused if name in tensors])
+    parts = dict.fromkeys(PARTS.values(), 0)
+    for name, shape in wanted.items():
+        part = next(part for start, part in PARTS.items() if name.startswith(start))
+        parts[part] += math.prod(shape)
+    return parts
