@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rlrc_ros.vla import official
 from rlrc_ros.vla.config import OPENVLA_PROMPT
 from rlrc_training.presets import small_tokenizer
 from safetensors.torch import save_file
@@ -74,6 +75,16 @@ def write_official(folder: Path, weights: dict[str, torch.Tensor], config: dict,
     return folder
 
 
+def golden_ppo_folder(folder: Path) -> Path:
+    """Write the model of the goldens for PPO as an official folder."""
+    source = golden('oft_a')
+    arrays = np.load(source / 'vla_weights.npz')
+    config = json.loads((source / 'config.json').read_text())
+    config['rlrc'] = {'tower_heads': GOLDEN_HEADS}
+    return write_official(
+        folder, {name: torch.from_numpy(arrays[name]) for name in arrays.files}, config)
+
+
 def golden_folder(folder: Path, shards: int = 1, dtype: torch.dtype = torch.float32) -> Path:
     """Write the golden model as an official folder, with the heads that its config cannot say."""
     source = golden('tiny_openvla_a')
@@ -102,3 +113,26 @@ def tiny_official_config() -> dict:
                         'num_attention_heads': 2},
         'norm_stats': {'robot': {'action': {'q01': [-1.0] * 7, 'q99': [1.0] * 7}}},
         'rlrc': {'tower_heads': [2, 2]}}
+
+
+def tiny_official_shapes() -> official.Shapes:
+    """Return every tensor of the tiny official layout, from a config that knows its towers."""
+    tower = {'embed_dim': 8, 'depth': 3, 'num_heads': 2, 'mlp_hidden': 20, 'image_size': 28,
+             'patch_size': 14}
+    dino = official.TowerConfig(**tower, register_tokens=4, class_token=True, layer_scale=True)
+    known = official.BACKBONES | {'dinosiglip-mine': (dino, official.TowerConfig(**tower))}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(official, 'BACKBONES', known)
+        return official.layout(official.read_config(tiny_official_config(), {}, {}, 'tiny', 7))
+
+
+def tiny_official_weights() -> dict[str, torch.Tensor]:
+    """Return random bf16 weights, the unused tensors included."""
+    generator = torch.Generator().manual_seed(0)
+    return {name: (torch.randn(shape, generator=generator) * 0.1).to(torch.bfloat16)
+            for name, shape in tiny_official_shapes().items()}
+
+
+def tiny_official_folder(folder: Path) -> Path:
+    """Write a small official folder and return it."""
+    return write_official(folder, tiny_official_weights(), tiny_official_config())

@@ -43,7 +43,7 @@ from rlrc_ros.vla.inspection import (
     STATISTICS,
     TOKENIZER,
 )
-from rlrc_ros.vla.model import Vla
+from rlrc_ros.vla.model import skeleton, Vla
 from rlrc_ros.vla.shards import (
     CheckpointError,
     DTYPES,
@@ -76,8 +76,7 @@ def open_checkpoint(folder: str | Path, device: str | torch.device = 'cpu',
     """
     summary = inspect(folder)
     tokenizer = _open_tokenizer(summary.folder / TOKENIZER, summary.config)
-    with torch.device('meta'):
-        model = Vla(summary.config)
+    model = skeleton(summary.config)
     tensors = list_tensors(summary.folder)
     model.load_state_dict({name: read_tensor(name, tensors[name], dtype, device)
                            for name in model.state_dict()}, assign=True)

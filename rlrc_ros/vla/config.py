@@ -66,6 +66,9 @@ class TowerConfig:
 
     def __post_init__(self) -> None:
         _require(self.depth >= 2, f'a tower has at least 2 blocks, got depth {self.depth}')
+        _require(self.num_heads >= 1 and self.patch_size >= 1,
+                 f'num_heads and patch_size are at least 1, got {self.num_heads} and '
+                 f'{self.patch_size}')
         _require(self.embed_dim % self.num_heads == 0,
                  f'embed_dim {self.embed_dim} is not a multiple of num_heads {self.num_heads}')
         _require(self.stem in STEMS, f'stem {self.stem!r} is not known; there are: {STEMS}')

@@ -26,9 +26,8 @@ from pathlib import Path
 from rlrc_ros.vla import official
 from rlrc_ros.vla.actions import NormStats
 from rlrc_ros.vla.config import ConfigError, MODEL_TYPE, VlaConfig
-from rlrc_ros.vla.model import Vla
+from rlrc_ros.vla.model import skeleton
 from rlrc_ros.vla.shards import check_dtypes, CheckpointError, list_tensors, StoredTensor, WEIGHTS
-import torch
 
 CONFIG, TOKENIZER, PREPROCESSOR = 'config.json', 'tokenizer.json', 'preprocessor_config.json'
 STATISTICS, PROVENANCE = 'dataset_statistics.json', 'provenance.json'
@@ -136,7 +135,7 @@ def inspect(folder: str | Path) -> CheckpointSummary:
             config = official.read_config(
                 document,
                 _read_json(folder, PREPROCESSOR) if (folder / PREPROCESSOR).exists() else {},
-                {name: each.shape for name, each in tensors.items()}, folder.resolve().name,
+                {name: each.shape for name, each in tensors.items()}, _model_name(folder),
                 _main_dim(norm_stats))
             unused = official.unused_shapes(config)
         else:
@@ -153,6 +152,12 @@ def inspect(folder: str | Path) -> CheckpointSummary:
         folder, config, norm_stats, sum(parts.values()),
         sum(path.stat().st_size for path in {each.path for each in tensors.values()}), provenance,
         kind, parts, sum(tensors[name].numel for name in unused.keys() & tensors.keys()), auto_map)
+
+
+def _model_name(folder: Path) -> str:
+    """Return the folder's name, or the model's where it lies in Hugging Face's cache."""
+    folder = folder.absolute()
+    return folder.parents[1].name if folder.parent.name == 'snapshots' else folder.resolve().name
 
 
 def _auto_map(document: dict) -> tuple[str, ...]:
@@ -198,8 +203,7 @@ def _check_dims(folder: Path, norm_stats: dict[str, NormStats], config: VlaConfi
 def _check_weights(folder: Path, tensors: dict[str, StoredTensor], config: VlaConfig,
                    unused: official.Shapes) -> dict[str, int]:
     """Compare names, shapes and dtypes with the config; return the parameters by part."""
-    with torch.device('meta'):
-        wanted = {name: tuple(tensor.shape) for name, tensor in Vla(config).state_dict().items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in skeleton(config).state_dict().items()}
     extra = sorted(name for name in tensors.keys() - wanted.keys() - unused.keys()
                    if not official.IGNORED.search(name))
     missing = sorted(wanted.keys() - tensors.keys())

@@ -30,6 +30,7 @@ from rlrc_ros.vla.vision import VisionBackbone
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 
 class Projector(nn.Module):
@@ -184,3 +185,24 @@ class Vla(nn.Module):
         action_ids, action_logprobs = torch.stack(ids, 1), torch.stack(logprobs, 1)
         chosen = action_logprobs.gather(2, (action_ids - low_id)[..., None])[..., 0]
         return Decoded(action_ids, chosen, first_hidden, action_logprobs)
+
+
+class _WithoutDrawing(TorchFunctionMode):
+    """Leaves fresh parameters as they are."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        """Skip normal numbers, in a layer's name or torch's own; do everything else."""
+        if function in (torch.Tensor.normal_, nn.init.normal_):
+            return args[0] if args else kwargs['tensor']
+        return function(*args, **(kwargs or {}))
+
+
+def skeleton(config: VlaConfig) -> Vla:
+    """
+    Return the model on the meta device: names and shapes, no memory.
+
+    Random numbers are not drawn there, because torch would import sympy for it: a second and
+    80 MB, in every process that only reads a checkpoint.
+    """
+    with torch.device('meta'), _WithoutDrawing():
+        return Vla(config)

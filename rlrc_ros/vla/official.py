@@ -29,6 +29,7 @@ Sources: openvla/openvla, prismatic/extern/hf; transformers' LlamaConfig; timm 0
 """
 
 from dataclasses import replace
+import math
 import re
 
 from rlrc_ros.vla.config import (
@@ -44,7 +45,7 @@ from rlrc_ros.vla.config import (
     VICUNA_PROMPT,
     VlaConfig,
 )
-from rlrc_ros.vla.model import Vla
+from rlrc_ros.vla.model import skeleton
 from rlrc_ros.vla.vision import Block
 import torch
 
@@ -61,6 +62,7 @@ LLAMA_DEFAULTS = {
     'hidden_size': 4096, 'intermediate_size': 11008, 'num_hidden_layers': 32,
     'num_attention_heads': 32, 'rms_norm_eps': 1e-6, 'max_position_embeddings': 2048,
     'vocab_size': 32000, 'bos_token_id': 1, 'eos_token_id': 2}
+MOST_LAYERS = 256
 UNSUPPORTED = {'hidden_act': 'silu', 'attention_bias': False, 'mlp_bias': False,
                'tie_word_embeddings': False, 'rope_scaling': None}
 """Fields of LlamaConfig that we know one value of."""
@@ -110,7 +112,7 @@ def read_config(document: dict, preprocessor: dict, shapes: Shapes, folder_name:
             image=ImageConfig(document.get('image_resize_strategy', 'letterbox'),
                               own.get('center_crop', trained_with_crop),
                               own.get('jpeg', False), own.get('lanczos', False)))
-    except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f'it does not describe an OpenVLA: {error}') from error
@@ -121,7 +123,7 @@ def _decoder(text: dict) -> tuple[DecoderConfig, dict[str, int]]:
     if text.get('model_type', 'llama') != 'llama':
         raise ConfigError(f'the decoder is of type {text["model_type"]!r}; this version builds: '
                           'llama')
-    full = {**LLAMA_DEFAULTS, **text}
+    full = {**LLAMA_DEFAULTS, 'head_dim': None, 'rope_theta': None, **text}
     heads = full['num_attention_heads']
     rope = text.get('rope_parameters') or {}  # transformers 5 writes rope_theta in here
     known = {**UNSUPPORTED, 'num_key_value_heads': heads}
@@ -131,18 +133,24 @@ def _decoder(text: dict) -> tuple[DecoderConfig, dict[str, int]]:
         if text.get(name) not in (None, only):
             raise ConfigError(f'text_config.{name} {text[name]!r} is not built; only: {only!r}')
     for name in ('hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads',
-                 'vocab_size'):
-        if type(full[name]) is not int or full[name] < 1:
+                 'vocab_size', 'max_position_embeddings', 'head_dim'):
+        if full[name] is not None and (type(full[name]) is not int or full[name] < 1):
             raise ConfigError(f'text_config.{name} is a whole number above 0, got {full[name]!r}')
+    if full['num_hidden_layers'] > MOST_LAYERS:
+        raise ConfigError(f'text_config.num_hidden_layers {full["num_hidden_layers"]} is more '
+                          f'than {MOST_LAYERS}; no Llama is that deep')
+    full['rope_theta'] = full['rope_theta'] or rope.get('rope_theta', 10000.0)
+    for name in ('rms_norm_eps', 'rope_theta'):
+        if type(full[name]) not in (int, float) or not 0 < full[name] < math.inf:
+            raise ConfigError(f'text_config.{name} is a number above 0, got {full[name]!r}')
     if full['hidden_size'] % heads:
         raise ConfigError(f'text_config.hidden_size {full["hidden_size"]} is not a multiple of '
                           f'num_attention_heads {heads}')
     return DecoderConfig(
         full['vocab_size'], full['hidden_size'],
-        text.get('head_dim') or full['hidden_size'] // heads,
+        full['head_dim'] or full['hidden_size'] // heads,
         (LayerWidths(heads, full['intermediate_size']),) * full['num_hidden_layers'],
-        full['rms_norm_eps'], text.get('rope_theta') or rope.get('rope_theta', 10000.0),
-        full['max_position_embeddings'],
+        full['rms_norm_eps'], full['rope_theta'], full['max_position_embeddings'],
     ), {name: full[name] for name in ('bos_token_id', 'eos_token_id')}
 
 
@@ -225,6 +233,5 @@ def unused_shapes(config: VlaConfig) -> Shapes:
 
 def layout(config: VlaConfig) -> Shapes:
     """Return every tensor of the official layout, the unused ones included, with its shape."""
-    with torch.device('meta'):
-        used = {name: tuple(each.shape) for name, each in Vla(config).state_dict().items()}
+    used = {name: tuple(each.shape) for name, each in skeleton(config).state_dict().items()}
     return used | unused_shapes(config)

@@ -35,8 +35,11 @@ DTYPES = {'F32': torch.float32, 'BF16': torch.bfloat16, 'F16': torch.float16}
 PICKLE_SUFFIXES = ('.bin', '.pt', '.pth', '.ckpt', '.pkl')
 PICKLE_STARTS = (b'PK\x03\x04', *(bytes([0x80, protocol]) for protocol in range(2, 6)))
 """A zip archive, which torch writes, and pickle's own protocols."""
-CHUNK_ELEMENTS = 4 * 2**20
-"""What is read at once: at most 16 MiB on the way to the final tensor."""
+CPU_CHUNK_ELEMENTS, GPU_CHUNK_ELEMENTS = 2**15, 2**22
+"""What is read at once. On a CPU at most 128 KiB: had the C library's allocator seen larger blocks
+come and go, it would keep the final tensors on its heap, where the gaps between them count too
+(measured: 3 % instead of 0.2 % beside the weights). A GPU's tensors are elsewhere, and it likes
+larger pieces."""
 
 
 class CheckpointError(ValueError):
@@ -164,17 +167,18 @@ def check_dtypes(tensors: dict[str, StoredTensor], names: Iterable[str]) -> None
 def read_tensor(name: str, stored: StoredTensor, dtype: torch.dtype,
                 device: str | torch.device = 'cpu', finite: bool = True) -> torch.Tensor:
     """
-    Read one tensor into the wanted type and place; beside the result 16 MiB are used.
+    Read one tensor into the wanted type and place; beside the result little is used.
 
     :param finite: refuse NaN and infinity
     :raises CheckpointError: not finite, or the file ended early
     """
     result = torch.empty(stored.shape, dtype=dtype, device=device)
     flat = result.view(-1)
-    staging = torch.empty(min(stored.numel, CHUNK_ELEMENTS), dtype=DTYPES[stored.dtype])
+    chunk = CPU_CHUNK_ELEMENTS if flat.device.type == 'cpu' else GPU_CHUNK_ELEMENTS
+    staging = torch.empty(min(stored.numel, chunk), dtype=DTYPES[stored.dtype])
     with stored.path.open('rb', buffering=0) as file:
         file.seek(stored.offset)
-        for start in range(0, stored.numel, CHUNK_ELEMENTS):
+        for start in range(0, stored.numel, chunk):
             piece = staging[:stored.numel - start]
             _fill(file, memoryview(piece.view(torch.uint8).numpy()), stored.path)
             target = flat[start:start + len(piece)]

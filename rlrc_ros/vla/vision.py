@@ -120,7 +120,7 @@ class Tower(nn.Module):
         self.config = config
         dim = config.embed_dim
         self.patch_embed = PatchEmbedding(config)
-        self.pos_embed = nn.Parameter(torch.randn(1, config.num_patches, dim) * 0.02)
+        self.pos_embed = nn.Parameter(torch.empty(1, config.num_patches, dim).normal_(std=0.02))
         if config.class_token:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         if config.register_tokens:

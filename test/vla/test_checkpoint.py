@@ -48,6 +48,16 @@ def test_a_saved_checkpoint_opens_with_the_same_weights(folder):
     assert opened.summary.provenance['stages'][0]['name'] == 'test'
 
 
+def test_a_folder_written_before_image_options_opens_as_it_did(folder):
+    """Fields that config.json gained later have defaults: squeeze, no crop, three layers."""
+    before = inspect(folder).config
+
+    def forget(document):
+        del document['image'], document['projector_layers']
+    _edit(folder / 'config.json', forget)
+    assert open_checkpoint(folder).summary.config == before
+
+
 def test_a_policy_answers_with_one_finite_action_for_any_words_and_any_size(folder):
     """Words that the tokenizer never saw and an image of another size are no obstacle."""
     policy = Policy.open(folder, device='cpu')

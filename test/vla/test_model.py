@@ -19,7 +19,7 @@ from dataclasses import replace
 import pytest
 from rlrc_ros.vla.config import DecoderConfig, LayerWidths
 from rlrc_ros.vla.language import KVCache, LanguageModel
-from rlrc_ros.vla.model import Vla
+from rlrc_ros.vla.model import skeleton, Vla
 from rlrc_training.presets import preset
 import torch
 
@@ -133,3 +133,26 @@ def test_the_sliced_head_equals_the_whole_head():
     action = model.config.action
     full = model.language_model.lm_head(hidden)[:, action.vocab_end - action.bins:]
     torch.testing.assert_close(model.action_logits(hidden), full[:, :action.bins])
+
+
+def test_temperature_divides_the_logits_before_the_softmax():
+    """The distribution that is sampled from and reported is softmax(logits / temperature)."""
+    model = _tiny_model()
+    pixels, ids, lengths = _inputs(model, [9, 5])
+    decoded = model.act(pixels, ids, lengths, temperature=0.6,
+                        generator=torch.Generator().manual_seed(0))
+    expected = torch.log_softmax(model.action_logits(decoded.first_hidden).float() / 0.6, -1)
+    torch.testing.assert_close(decoded.action_logprobs[:, 0], expected, atol=1e-6, rtol=0)
+    assert decoded.action_logprobs.shape == (2, 7, model.config.action.bins)
+    again = model.act(pixels, ids, lengths, temperature=0.6,
+                      generator=torch.Generator().manual_seed(0))
+    assert torch.equal(decoded.action_ids, again.action_ids)
+
+
+def test_a_skeleton_has_the_models_names_and_shapes_without_memory():
+    """On the meta device nothing is drawn and nothing differs."""
+    config, _ = preset('tiny')
+    built, bones = Vla(config).state_dict(), skeleton(config).state_dict()
+    assert {name: each.shape for name, each in bones.items()} == {
+        name: each.shape for name, each in built.items()}
+    assert all(each.is_meta for each in bones.values())

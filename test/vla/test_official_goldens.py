@@ -22,10 +22,10 @@ import json
 import math
 
 import numpy as np
-from official_folders import golden, golden_folder, GOLDEN_INSTRUCTION
+from official_folders import golden, golden_folder, GOLDEN_INSTRUCTION, golden_ppo_folder
 import pytest
 from rlrc_ros.types import Observation
-from rlrc_ros.vla import images, official
+from rlrc_ros.vla import images, official, prompt
 from rlrc_ros.vla.checkpoint import Checkpoint, open_checkpoint
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.policy import Policy
@@ -141,6 +141,13 @@ def test_a_policy_predicts_the_official_actions(opened, reference, pictures, key
             policy.predict([seen])[0, 0], reference[f'action_{way}_{key}'], atol=1e-12)
 
 
+def test_an_answer_that_no_arm_can_execute_is_refused(opened, pictures):
+    """Five numbers can be predicted, but are no action for the arm."""
+    with pytest.raises(ValueError, match='an action has 7 numbers'):
+        Policy(opened, unnorm_key='nomask_ds').act(
+            Observation(pictures['image0'], GOLDEN_INSTRUCTION))
+
+
 def test_a_batch_of_policies_answers_for_each_image(opened, reference, pictures):
     """The second image gets its golden action when both are answered together."""
     policy = Policy(opened, unnorm_key='tiny_ds')
@@ -215,3 +222,33 @@ def test_seven_billion_parameters_have_the_official_names_and_shapes():
     assert sum(map(math.prod, ours.values())) == 7_541_237_184
     assert config.decoder.rms_norm_eps == 1e-6
     assert config.action.vocab_end == 32000
+
+
+def test_prompts_of_different_length_equal_the_official_rollout_of_ppo(tmp_path):
+    """
+    Two prompts in one batch: tokens, log-probabilities, distributions and the critic's state.
+
+    The official rollout pads in front and hands over position ids and a mask; ours pads behind
+    and needs neither.
+    """
+    theirs = dict(np.load(golden('ppo_a/model_step.npz')))
+    inputs = dict(np.load(golden('oft_a') / 'inputs.npz'))
+    model = open_checkpoint(golden_ppo_folder(tmp_path / 'ppo')).model
+    ids, lengths = prompt.pad([[*inputs[name].ravel().tolist(), 29871]
+                               for name in ('input_ids', 'input_ids2')], 32000)
+    assert lengths[0] != lengths[1]
+    pictures = torch.from_numpy(np.stack([inputs['image0'], inputs['image1']]))
+    pixels = images.to_pixels(pictures, model.config.towers)
+    decoded = model.act(pixels, ids, lengths)
+    assert decoded.action_ids.tolist() == theirs['predict_action_ids'].tolist()
+    _near(decoded.logprobs.sum(1, keepdim=True), theirs['predict_logprob'])
+    _near(decoded.first_hidden, theirs['eval_hidden_at_value_token'])
+    given = torch.from_numpy(theirs['eval_action_ids'])
+    sequence = torch.nn.functional.pad(ids, (0, 7), value=32000)
+    where = lengths[:, None] + torch.arange(7)
+    sequence = sequence.scatter(1, where, given)
+    with torch.no_grad():
+        logits = model.action_logits(model(pixels, sequence, where))
+    _near(logits, theirs['eval_action_logits'])
+    logprobs = torch.log_softmax(logits, -1).gather(2, (given - 31744)[..., None])[..., 0]
+    _near(logprobs, theirs['eval_token_logprobs'])

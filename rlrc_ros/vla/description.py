@@ -1,0 +1,81 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+A checkpoint folder in words, for people: `rlrc doctor CHECKPOINT` prints them.
+
+The memory on a GPU is arithmetic, not measured: weights in bf16, the KV cache of one answer, the
+largest activations, and an allowance for what CUDA and its libraries take.
+"""
+
+from rlrc_ros.vla.config import VlaConfig
+from rlrc_ros.vla.inspection import CheckpointSummary
+
+BF16_BYTES = 2
+PROMPT_TOKENS = 64
+"""A long sentence with the words around it."""
+CUDA_BYTES = 600 * 2**20
+"""Assumed for the CUDA context, kernels and library workspaces."""
+
+
+def gpu_bytes(config: VlaConfig, parameters: int) -> dict[str, int]:
+    """
+    Estimate what answering one image takes on a GPU in bf16, bytes by purpose.
+
+    :param parameters: those that are loaded
+    """
+    tokens = config.num_patches + PROMPT_TOKENS + config.action_tokens
+    decoder = config.decoder
+    heads = sum(layer.num_heads for layer in decoder.layers)
+    widest = max(3 * layer.intermediate_size + 4 * layer.num_heads * decoder.head_dim
+                 for layer in decoder.layers)
+    towers = max((tower.mlp_hidden + 4 * tower.embed_dim) * tower.num_patches
+                 for tower in config.towers)
+    return {'weights': parameters * BF16_BYTES,
+            'KV cache': 2 * heads * decoder.head_dim * tokens * BF16_BYTES,
+            'activations': max(tokens * (widest + 4 * decoder.hidden_size), towers) * BF16_BYTES,
+            'CUDA': CUDA_BYTES}
+
+
+def describe(summary: CheckpointSummary) -> dict[str, str]:
+    """Return a few lines by their headings."""
+    config, decoder = summary.config, summary.config.decoder
+    widths = {(layer.num_heads, layer.intermediate_size) for layer in decoder.layers}
+    shape = ', '.join(f'{heads} heads and {channels} channels' for heads, channels in
+                      sorted(widths, reverse=True)[:3]) + (' ...' if len(widths) > 3 else '')
+    needs = gpu_bytes(config, summary.parameters)
+    options = [name for name in ('center_crop', 'jpeg', 'lanczos') if getattr(config.image, name)]
+    lines = {
+        '  format': f'model_type {summary.layout}, {summary.weight_bytes / 2**30:.2f} GiB of '
+                    'weights on disk',
+        '  towers': '; '.join(
+            f'{tower.used_blocks} blocks of {tower.embed_dim}, {tower.num_patches} patches'
+            for tower in config.towers),
+        '  decoder': f'{len(decoder.layers)} layers of {decoder.hidden_size}, {shape}; '
+                     f'vocabulary {decoder.vocab_size}',
+        '  parameters': ', '.join(f'{part} {count / 1e6:.1f} M'
+                                  for part, count in summary.parts.items()),
+        '  GPU memory': f'about {sum(needs.values()) / 2**30:.2f} GiB in bf16, one image at a '
+                        'time: ' + ', '.join(
+                            f'{name} {size / 2**30:.2f}' for name, size in needs.items()),
+        '  images': ' + '.join([config.image.resize_strategy, *options]),
+        '  statistics': '; '.join(
+            f'{key} ({len(stats.q01)} dimensions, {int(stats.mask.sum())} scaled)'
+            for key, stats in summary.norm_stats.items())}
+    if summary.unused_parameters:
+        lines['  parameters'] += (f'; {summary.unused_parameters / 1e6:.1f} M in the folder play '
+                                  'no part and are not loaded')
+    if summary.auto_map:
+        lines['  auto_map'] = f'names code ({", ".join(summary.auto_map)}); it is never run'
+    return lines
