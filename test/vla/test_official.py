@@ -1,0 +1,382 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Opening official OpenVLA folders: what is read from them, how they are saved, what is refused.
+
+The folders are small ones with official names, written by the tests.
+"""
+
+from collections.abc import Callable
+import json
+from pathlib import Path
+import subprocess
+import sys
+
+from official_folders import (
+    tiny_official_config,
+    tiny_official_shapes,
+    tiny_official_weights,
+    write_official,
+)
+import pytest
+from rlrc_ros.vla import official
+from rlrc_ros.vla.checkpoint import (
+    CheckpointError,
+    inspect,
+    open_checkpoint,
+    save_checkpoint,
+    save_official,
+)
+from rlrc_ros.vla.config import ConfigError
+from rlrc_ros.vla.policy import Policy
+from safetensors.torch import load_file, save_file
+import torch
+
+SHARD = 'model-00002-of-00003.safetensors'
+INDEX = 'model.safetensors.index.json'
+
+
+@pytest.fixture
+def write(tmp_path) -> Callable[..., Path]:
+    """Return a function that writes a tiny official folder, changed as the test asks."""
+    def make(shards: int = 1, weights: dict | None = None, name: str = 'tiny', **fields) -> Path:
+        config = {**tiny_official_config(), **fields}
+        return write_official(tmp_path / name, weights or tiny_official_weights(), config, shards)
+    return make
+
+
+# ------------------------------------------------------------------ what is read
+
+
+@pytest.mark.parametrize('shards', [1, 3])
+def test_one_file_or_shards_open_alike(write, shards):
+    """All used weights are the stored ones; the unused are counted and not loaded."""
+    folder, stored = write(shards), tiny_official_weights()
+    opened = open_checkpoint(folder, dtype=torch.bfloat16)
+    state = opened.model.state_dict()
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in state.items())
+    unused = stored.keys() - state.keys()
+    assert any('attn_pool' in name for name in unused)
+    assert opened.summary.unused_parameters == sum(stored[name].numel() for name in unused)
+    assert opened.summary.parameters == sum(each.numel() for each in state.values())
+    assert sum(opened.summary.parts.values()) == opened.summary.parameters
+
+
+def test_sparse_text_config_means_llamas_defaults():
+    """What text_config does not say is LlamaConfig's default, as transformers has it."""
+    transformers = pytest.importorskip('transformers')
+    theirs = transformers.LlamaConfig()
+    for name, value in official.LLAMA_DEFAULTS.items():
+        assert getattr(theirs, name) == value, name
+    config = official.read_config({'model_type': 'openvla', 'text_config': {'vocab_size': 32064},
+                                   'vision_backbone_id': 'dinosiglip-vit-so-224px'}, {}, {}, '', 7)
+    assert len(config.decoder.layers) == 32
+    assert config.decoder.rope_theta == 10000.0
+    assert config.decoder.head_dim == 128
+
+
+def test_version_01_has_one_tower_two_projector_layers_and_vicunas_prompt():
+    """siglip-vit-so400m with vicuna-v15-7b is OpenVLA v01."""
+    config = official.read_config(
+        {'model_type': 'openvla', 'vision_backbone_id': 'siglip-vit-so400m',
+         'llm_backbone_id': 'vicuna-v15-7b', 'arch_specifier': 'no-align+gelu-mlp',
+         'image_resize_strategy': 'resize-naive', 'text_config': {'vocab_size': 32064}},
+        {}, {}, 'openvla-v01-7b', 7)
+    assert config.prompt.format(instruction='wave').endswith(
+        "user's questions. USER: What action should the robot take to wave? ASSISTANT:")
+    shapes = official.layout(config)
+    assert shapes['projector.fc1.weight'] == (4096, 1152)
+    assert 'projector.fc3.weight' not in shapes
+
+
+def test_the_384_px_towers_have_27_patches_a_side():
+    """384 px are not a whole number of 14 px patches; the rest is left out, as in timm."""
+    config = official.read_config(
+        {'model_type': 'openvla', 'vision_backbone_id': 'dinosiglip-vit-so-384px',
+         'llm_backbone_id': 'llama2-7b-pure', 'text_config': {'vocab_size': 32064}}, {}, {}, '', 7)
+    assert config.num_patches == 27 ** 2
+
+
+def test_statistics_of_a_fine_tune_go_first(write):
+    """dataset_statistics.json wins over norm_stats in config.json, as in official evaluation."""
+    folder = write()
+    assert inspect(folder).unnorm_keys == ('robot',)
+    (folder / 'dataset_statistics.json').write_text(json.dumps(
+        {'mine': {'action': {'q01': [0.0] * 7, 'q99': [1.0] * 7}}}))
+    assert inspect(folder).unnorm_keys == ('mine',)
+
+
+def test_means_come_from_the_preprocessor_file(write):
+    """preprocessor_config.json says how each tower's pixels are normalised."""
+    folder = write()
+    (folder / 'preprocessor_config.json').write_text(json.dumps(
+        {'means': [[0.1] * 3, [0.2] * 3], 'stds': [[0.3] * 3, [0.4] * 3]}))
+    towers = inspect(folder).config.towers
+    assert towers[0].mean == (0.1, 0.1, 0.1)
+    assert towers[1].std == (0.4, 0.4, 0.4)
+
+
+@pytest.mark.parametrize(('name', 'own', 'crop'), [
+    ('openvla-7b+mine--image_aug', {}, True), ('openvla-7b+mine', {}, False),
+    ('openvla-7b+mine', {'center_crop': True}, True),
+    ('models--me--mine--image_aug/snapshots/0123abcd', {}, True),
+    ('openvla-7b+mine--image_aug', {'center_crop': False}, False)])
+def test_the_crop_follows_the_folders_name_or_our_key(write, name, own, crop):
+    """Official fine-tuning marks image_aug in the name; our key in config.json overrules it."""
+    folder = write(name=name, rlrc={'tower_heads': [2, 2], **own})
+    assert inspect(folder).config.image.center_crop is crop
+
+
+def test_code_in_the_folder_is_never_run(write):
+    """auto_map is reported; its file is not imported when the folder is opened."""
+    folder = write()
+    trap = folder / 'configuration_prismatic.py'
+    trap.write_text(f'open({str(folder / "ran")!r}, "w")\n')
+    summary = open_checkpoint(folder).summary
+    assert summary.auto_map == ('configuration_prismatic.OpenVLAConfig',)
+    assert not (folder / 'ran').exists()
+
+
+def test_rotary_buffers_of_old_versions_are_ignored(write):
+    """inv_freq, which transformers once saved, is no stranger."""
+    name = 'language_model.model.layers.0.self_attn.rotary_emb.inv_freq'
+    assert inspect(write(weights=tiny_official_weights() | {name: torch.ones(4)})).parameters
+
+
+# ------------------------------------------------------------------ saving
+
+
+@pytest.mark.parametrize('shards', [1, 3])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_saving_in_the_official_layout_returns_every_byte(write, tmp_path, shards, dtype):
+    """Every file comes back as it was, unused tensors too, in whatever dtype it was opened."""
+    folder = write(shards)
+    opened = open_checkpoint(folder, dtype=dtype)
+    again = save_official(tmp_path / 'again', opened.model, folder)
+    assert {path.name for path in again.iterdir()} == {path.name for path in folder.iterdir()}
+    for path in folder.iterdir():
+        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_trained_weights_are_saved_and_the_unused_ones_stay(write, tmp_path):
+    """A changed weight is written, in the dtype that the source has."""
+    folder = write()
+    opened = open_checkpoint(folder)
+    opened.model.projector.fc3.bias.fill_(0.5)
+    again = load_file(save_official(tmp_path / 'again', opened.model, folder)
+                      / 'model.safetensors')
+    for name, tensor in tiny_official_weights().items():
+        expected = torch.full_like(tensor, 0.5) if name == 'projector.fc3.bias' else tensor
+        assert torch.equal(again[name], expected), name
+
+
+def test_an_official_model_can_be_saved_in_our_format(write, tmp_path):
+    """The same weights and config open from a folder of ours, where pruning can go on."""
+    opened = open_checkpoint(write(), dtype=torch.bfloat16)
+    ours = save_checkpoint(tmp_path / 'ours', opened.model, opened.tokenizer,
+                           tiny_official_config()['norm_stats'], {})
+    again = open_checkpoint(ours, dtype=torch.bfloat16)
+    assert again.summary.config == opened.summary.config
+    assert all(torch.equal(one, other) for one, other in zip(
+        opened.model.state_dict().values(), again.model.state_dict().values()))
+
+
+def test_our_own_format_is_not_saved_in_the_official_layout(write, tmp_path):
+    """A folder that is not official says which function to use."""
+    opened = open_checkpoint(write())
+    ours = save_checkpoint(tmp_path / 'ours', opened.model, opened.tokenizer,
+                           tiny_official_config()['norm_stats'], {})
+    with pytest.raises(CheckpointError, match=r'use save_checkpoint\(\)'):
+        save_official(tmp_path / 'again', opened.model, ours)
+
+
+# ------------------------------------------------------------------ what is refused
+
+
+def test_a_missing_shard_is_named(write):
+    """The error names the file that is not there."""
+    folder = write(3)
+    (folder / SHARD).unlink()
+    with pytest.raises(CheckpointError, match=f'lacks 1 of its 3 shards: {SHARD}'):
+        inspect(folder)
+
+
+def test_a_truncated_shard_is_named(write):
+    """A shard cut short is refused by inspect(), which reads no weights."""
+    path = write(3) / SHARD
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=f'{SHARD} is not a whole safetensors file'):
+        inspect(path.parent)
+
+
+def test_a_shard_of_another_checkpoint_is_named(write):
+    """A shard that lacks what the index says it holds is refused."""
+    path = write(3) / SHARD
+    weights = load_file(path)
+    name = sorted(weights)[0]
+    weights.pop(name)
+    save_file(weights, path)
+    with pytest.raises(CheckpointError, match=f'{SHARD} lacks {name}'):
+        inspect(path.parent)
+
+
+@pytest.mark.parametrize('index', ['{', '{}', '{"weight_map": {}}', '{"weight_map": [1]}',
+                                   '{"weight_map": {"a": "../x.safetensors"}}',
+                                   '{"weight_map": {"a": "pytorch_model.bin"}}'])
+def test_an_index_that_cannot_be_used_is_refused(write, index):
+    """Broken, empty, leaving the folder, or naming a pickle."""
+    folder = write(3)
+    (folder / INDEX).write_text(index)
+    with pytest.raises(CheckpointError, match=INDEX):
+        inspect(folder)
+
+
+@pytest.mark.parametrize('name', ['projector.fc3.bias',
+                                  'vision_backbone.fused_featurizer.attn_pool.latent'])
+def test_a_tensor_of_another_shape_is_named(write, name):
+    """Used or not, a tensor has the shape that the architecture gives it."""
+    weights = tiny_official_weights()
+    weights[name] = weights[name][..., :-1].contiguous()
+    with pytest.raises(CheckpointError, match=f'{name} has shape'):
+        inspect(write(weights=weights))
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.int8])
+def test_a_tensor_of_another_dtype_is_named(write, dtype):
+    """Only floating-point types that we read pass."""
+    weights = tiny_official_weights()
+    weights['projector.fc3.bias'] = weights['projector.fc3.bias'].to(dtype)
+    with pytest.raises(CheckpointError, match='projector.fc3.bias has dtype'):
+        inspect(write(weights=weights))
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_that_are_not_finite_are_named(write, value):
+    """NaN and infinity are refused while the tensors stream in."""
+    weights = tiny_official_weights()
+    weights['projector.fc3.bias'][3] = value
+    with pytest.raises(CheckpointError, match='projector.fc3.bias holds NaN or infinity'):
+        open_checkpoint(write(3, weights))
+
+
+def test_a_weight_too_large_for_fp16_is_named(write):
+    """A finite bfloat16 that fp16 cannot hold says which types can."""
+    weights = tiny_official_weights()
+    weights['projector.fc3.bias'][3] = 1e6
+    with pytest.raises(CheckpointError, match='does not fit into torch.float16'):
+        open_checkpoint(write(weights=weights), dtype=torch.float16)
+
+
+@pytest.mark.parametrize('name', ['pytorch_model.bin', 'consolidated.pt'])
+def test_a_pickle_instead_of_safetensors_is_refused(write, name):
+    """The error names the pickle and says why it stays closed."""
+    folder = write()
+    (folder / 'model.safetensors').rename(folder / name)
+    with pytest.raises(CheckpointError, match=f'{name}.*can run code'):
+        inspect(folder)
+
+
+def test_a_pickle_under_the_name_of_safetensors_is_refused(write):
+    """What torch.save wrote is recognised by its first bytes."""
+    folder = write()
+    torch.save(tiny_official_weights(), folder / 'model.safetensors')
+    with pytest.raises(CheckpointError, match='is a pickle under the name'):
+        inspect(folder)
+
+
+def test_an_architecture_that_wants_its_own_code_is_refused(write):
+    """Of another model_type, auto_map's code would be needed; it is named and not run."""
+    folder = write(model_type='prismatic_moe')
+    with pytest.raises(CheckpointError, match='prismatic_moe.*configuration_prismatic.*never run'):
+        inspect(folder)
+
+
+@pytest.mark.parametrize(('fields', 'words'), [
+    ({'vision_backbone_id': 'dinoclip-vit-l-336px'}, "'dinoclip-vit-l-336px' is not built"),
+    ({'vision_backbone_id': 'in1k-vit-l'}, "'in1k-vit-l' is not built"),
+    ({'vision_backbone_id': 'fancy', 'rlrc': {}}, "'fancy' is not one.*tower_heads"),
+    ({'rlrc': {'tower_heads': [2]}}, r'one number a tower, got \[2\]'),
+    ({'rlrc': {'tower_heads': [0, 2]}}, 'num_heads and patch_size are at least 1'),
+    ({'rlrc': {'tower_heads': [3, 2]}}, 'embed_dim 8 is not a multiple of num_heads 3'),
+    ({'rlrc': {'tower_heads': ['x', 2]}}, 'does not describe an OpenVLA'),
+    ({'rlrc': {'crop': True}}, "'crop'.*its fields are"),
+    ({'arch_specifier': 'no-align+linear'}, "arch_specifier 'no-align.linear' is not built"),
+    ({'image_resize_strategy': 'stretch'}, "strategy 'stretch' is not known"),
+    ({'image_sizes': [42, 42]}, 'pos_embed has 4 positions'),
+    ({'norm_stats': None}, 'statistics of no data set'),
+    ({'norm_stats': {'robot': {'action': {}}}}, "config.json, 'robot': no action statistics"),
+    ({'text_config': 7}, 'does not describe an OpenVLA'),
+])
+def test_an_official_config_that_cannot_be_built_is_refused(write, fields, words):
+    """The error carries the value and what would work."""
+    with pytest.raises(CheckpointError, match=words):
+        inspect(write(**fields))
+
+
+@pytest.mark.parametrize(('fields', 'words'), [
+    ({'model_type': 'mistral'}, "type 'mistral'"),
+    ({'vocab_size': 300}, 'bins do not fit'),
+    ({'vocab_size': 20000}, 'too small for prefix_token_id 29871'),
+    ({'num_key_value_heads': 1}, 'num_key_value_heads 1 is not built; only: 2'),
+    ({'hidden_act': 'gelu'}, "hidden_act 'gelu'"),
+    ({'rope_scaling': {'type': 'linear', 'factor': 2.0}}, 'rope_scaling'),
+    ({'rope_parameters': {'rope_type': 'yarn'}}, "rope_type 'yarn'"),
+    ({'tie_word_embeddings': True}, 'tie_word_embeddings True'),
+    ({'num_attention_heads': 3}, 'hidden_size 16 is not a multiple'),
+    ({'num_hidden_layers': 0}, 'num_hidden_layers is a whole number above 0'),
+    ({'num_hidden_layers': 10 ** 9}, 'num_hidden_layers 1000000000 is more than 256'),
+    ({'rms_norm_eps': 'small'}, "rms_norm_eps is a number above 0, got 'small'"),
+    ({'rope_parameters': {'rope_theta': -1}}, 'rope_theta is a number above 0'),
+])
+def test_a_decoder_that_cannot_be_built_is_refused(fields, words):
+    """The error carries the field of text_config; a vocabulary too small is one of them."""
+    document = tiny_official_config()
+    document['text_config'] |= fields
+    with pytest.raises(ConfigError, match=words):
+        official.read_config(document, {}, tiny_official_shapes(), 'tiny', 7)
+
+
+def test_a_tokenizer_of_another_model_is_refused(write):
+    """Ids beyond the vocabulary are refused before any weight is read."""
+    folder = write()
+    document = json.loads((folder / 'tokenizer.json').read_text())
+    word = next(iter(document['model']['vocab']))
+    document['model']['vocab'][word] = 40_000
+    (folder / 'tokenizer.json').write_text(json.dumps(document))
+    with pytest.raises(CheckpointError, match='ids up to 40000'):
+        open_checkpoint(folder)
+
+
+@pytest.mark.slow
+def test_opening_takes_little_more_memory_than_the_weights():
+    """With 2 GiB in shards, the peak stays within 1.15 of the weights, torch itself included."""
+    script = Path(__file__).parents[2] / 'scripts' / 'measure_opening.py'
+    result = subprocess.run([sys.executable, str(script), '--gib', '2', '--dtype', 'bfloat16'],
+                            capture_output=True, text=True, check=False, timeout=280)
+    assert result.returncode == 0, result.stderr
+    measured = json.loads(result.stdout)
+    assert measured['on_disk'] >= 2 * 2**30
+    assert measured['opening'] <= 1.15, measured
+    assert measured['process'] <= 1.15, measured
+
+
+def test_several_data_sets_want_a_choice_and_a_wrong_one_lists_them(write):
+    """unnorm_key is required, and must be one of the folder's."""
+    entry = {'action': {'q01': [-1.0] * 7, 'q99': [1.0] * 7}}
+    folder = write(norm_stats={'bridge_orig': entry, 'fractal': entry})
+    for key in (None, 'bridge'):
+        with pytest.raises(CheckpointError, match='it has: bridge_orig, fractal'):
+            Policy.open(folder, device='cpu', unnorm_key=key)
+    assert Policy.open(folder, device='cpu', unnorm_key='fractal').summary.action_horizon == 1
