@@ -19,7 +19,8 @@ usage: rlrc doctor [CHECKPOINT] [--robot]
 
 Each check that imports something runs in a process of its own, because a broken driver or library
 can end the process that loads it; so this file needs the standard library only and imports no lab
-side. Vulkan is checked by rendering, ROS 2 by a message from a node to itself. Exit status 1 if
+side. Vulkan is checked by rendering, ROS 2 by a message from a node to itself. A checkpoint is
+described by its sizes, its memory on a GPU and its statistics. Exit status 1 if
 something is missing that is required: on a robot (--robot) the simulated arm is not.
 """
 
@@ -156,13 +157,24 @@ def check_checkpoint(folder: Path | None) -> Check:
         summary = checkpoint.inspect(folder or paths.shipped_checkpoint())
     except (checkpoint.CheckpointError, FileNotFoundError) as error:
         return Check('checkpoint', Status.MISSING, str(error),
-                     'rlrc doctor FOLDER, with a folder that `rlrc sft` wrote')
+                     'rlrc doctor FOLDER, with a folder that `rlrc sft` wrote or an official '
+                     'OpenVLA folder')
     height, width = summary.image_size_px
     return Check(
         'checkpoint', Status.OK,
         f'{summary.folder}: {summary.parameters / 1e6:.1f} M parameters, {height}x{width} px, '
         f'{summary.control_hz:g} Hz, action_horizon {summary.action_horizon}, '
         f'unnorm_key {" ".join(summary.unnorm_keys)}')
+
+
+def describe_checkpoint(folder: Path | None) -> list[Check]:
+    """Return what the checkpoint holds and needs; nothing where it cannot be opened."""
+    try:
+        from rlrc_ros.vla import checkpoint, description
+        lines = description.describe(checkpoint.inspect(folder or paths.shipped_checkpoint()))
+    except (ImportError, ValueError, FileNotFoundError):
+        return []  # check_checkpoint() says why
+    return [Check(name, Status.OK, text) for name, text in lines.items()]
 
 
 def run_checks(folder: Path | None, robot: bool) -> list[Check]:
@@ -182,7 +194,7 @@ def run_checks(folder: Path | None, robot: bool) -> list[Check]:
     ]
     with ThreadPoolExecutor(max_workers=4) as pool:
         checks = [future.result() for future in [pool.submit(job) for job in jobs]]
-    return [*checks, check_checkpoint(folder)]
+    return [*checks, check_checkpoint(folder), *describe_checkpoint(folder)]
 
 
 def table(checks: list[Check]) -> str:

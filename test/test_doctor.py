@@ -93,6 +93,36 @@ def test_a_good_checkpoint_is_described(tmp_path: Path) -> None:
     assert 'Hz' in check.found
 
 
+def test_an_official_folder_is_described(tmp_path: Path) -> None:
+    """Sizes, parameters by part, memory on a GPU and statistics; and that its code is not run."""
+    pytest.importorskip('rlrc_ros.vla.checkpoint')
+    from official_folders import tiny_official_folder
+    folder = tiny_official_folder(tmp_path / 'official')
+    check = doctor.check_checkpoint(folder)
+    assert check.status is Status.OK, check.found
+    lines = {each.name.strip(): each.found for each in doctor.describe_checkpoint(folder)}
+    assert lines['format'].startswith('model_type openvla')
+    for part in ('vision towers', 'projector', 'embeddings', 'decoder', 'head', 'play no part'):
+        assert part in lines['parameters']
+    assert 'GiB in bf16' in lines['GPU memory']
+    assert lines['statistics'] == 'robot (7 dimensions, 7 scaled)'
+    assert 'never run' in lines['auto_map']
+
+
+def test_seven_billion_parameters_need_their_weights_and_little_more() -> None:
+    """OpenVLA-7B in bf16: 14 GiB of weights, and less than 1.5 GiB for everything else."""
+    pytest.importorskip('rlrc_ros.vla.checkpoint')
+    from rlrc_ros.vla import description, official
+    config = official.read_config(
+        {'vision_backbone_id': 'dinosiglip-vit-so-224px', 'llm_backbone_id': 'llama2-7b-pure',
+         'text_config': {'vocab_size': 32064}}, {}, {}, 'openvla-7b', 7)
+    needs = description.gpu_bytes(config, 7_498_156_704)
+    assert 13.9 < needs['weights'] / 2**30 < 14.1
+    # 32 layers x 4096 x (keys, values) x 2 bytes = 512 KiB a token
+    assert needs['KV cache'] == 2**19 * (256 + description.PROMPT_TOKENS + 7)
+    assert sum(needs.values()) - needs['weights'] < 1.5 * 2**30
+
+
 def test_this_python_passes() -> None:
     """The interpreter that runs the tests is one that the doctor accepts."""
     check = doctor.check_python()
