@@ -19,7 +19,9 @@ import json
 import numpy as np
 import pytest
 from rlrc_ros.types import Observation
+from rlrc_ros.vla import images
 from rlrc_ros.vla.checkpoint import CheckpointError, inspect, open_checkpoint
+from rlrc_ros.vla.config import ImageConfig
 from rlrc_ros.vla.policy import Policy
 from safetensors.torch import load_file, save_file
 from tiny_vla import DATASET, make_tiny_checkpoint
@@ -66,6 +68,17 @@ def test_a_policy_answers_with_one_finite_action_for_any_words_and_any_size(fold
         chunk = policy.act(Observation(image, instruction))
         assert len(chunk.actions) == 1
         assert np.isfinite(chunk.actions[0].to_vector()).all()
+
+
+def test_image_options_can_be_given_when_a_policy_opens(folder):
+    """With center_crop asked for, the model sees the cropped image."""
+    image = np.random.default_rng(2).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    asked = Policy.open(folder, device='cpu', image=ImageConfig(center_crop=True))
+    plain = Policy.open(folder, device='cpu')
+    cropped = Observation(images.center_crop(image), 'put can on red plate')
+    seen = Observation(image, 'put can on red plate')
+    np.testing.assert_array_equal(asked.predict([seen]), plain.predict([cropped]))
+    assert not np.array_equal(images.center_crop(image), image)
 
 
 def test_a_batch_answers_as_one_by_one(folder):

@@ -141,7 +141,8 @@ def test_temperature_divides_the_logits_before_the_softmax():
     pixels, ids, lengths = _inputs(model, [9, 5])
     decoded = model.act(pixels, ids, lengths, temperature=0.6,
                         generator=torch.Generator().manual_seed(0))
-    expected = torch.log_softmax(model.action_logits(decoded.first_hidden).float() / 0.6, -1)
+    with torch.no_grad():
+        expected = torch.log_softmax(model.action_logits(decoded.first_hidden).float() / 0.6, -1)
     torch.testing.assert_close(decoded.action_logprobs[:, 0], expected, atol=1e-6, rtol=0)
     assert decoded.action_logprobs.shape == (2, 7, model.config.action.bins)
     again = model.act(pixels, ids, lengths, temperature=0.6,
