@@ -133,6 +133,8 @@ def tiny_official_weights() -> dict[str, torch.Tensor]:
             for name, shape in tiny_official_shapes().items()}
 
 
-def tiny_official_folder(folder: Path) -> Path:
-    """Write a small official folder and return it."""
-    return write_official(folder, tiny_official_weights(), tiny_official_config())
+def tiny_official_folder(folder: Path, shards: int = 1,
+                         weights: dict[str, torch.Tensor] | None = None, **fields) -> Path:
+    """Write a small official folder; `fields` replace those of its config.json."""
+    return write_official(folder, weights or tiny_official_weights(),
+                          {**tiny_official_config(), **fields}, shards)
