@@ -26,7 +26,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 try:
     from cv_bridge import CvBridge, CvBridgeError
-except ImportError:  # not on PyPI: a machine without ROS 2 decodes the usual encodings only
+except Exception:  # not on PyPI; or built for another numpy, which fails in other ways as well
     CvBridge = None
 
 CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'mono8': 1}
