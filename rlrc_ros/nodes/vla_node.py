@@ -401,8 +401,8 @@ def _to_ns(stamp: object) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run vla_node until SIGINT or SIGTERM; the arm is held before the process ends."""
-    # The policy's thread gives the interpreter up in each of its thousands of small operations, and
-    # by default waits up to 5 ms to get it back from the executor's threads.
+    # The policy's thread gives the interpreter up in each of its many small operations, and by
+    # default waits up to 5 ms to get it back from the executor's threads.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     # Our own handlers: rclpy's would close the topics before the last command is out, and a
     # second Ctrl-C, which a launch file forwards, would interrupt the clean-up.
