@@ -119,6 +119,11 @@ RECEPTACLES: dict[str, Kind] = {kind.name: kind for kind in (
 """The receptacles, by the name that instructions use. Plate size as the suite's (110 mm)."""
 
 
+ROLLING_DAMPING = 3.0
+"""1/s. The physics has no rolling resistance: without this a ball put down at rest creeps off a
+plate within ten seconds."""
+
+
 def _material(colour: tuple[float, float, float]) -> sapien.render.RenderMaterial:
     return sapien.render.RenderMaterial(
         base_color=[*colour, 1.0], roughness=0.6, specular=0.3, metallic=0.0)
@@ -143,7 +148,10 @@ def build_kind(scene, kind: Kind, name: str, parked_at: tuple[float, float, floa
             getattr(builder, f'add_{shape.form}_collision')(
                 pose=pose, material=friction, density=kind.density, **size)
     builder.initial_pose = sapien.Pose(parked_at)
-    return builder.build(name=name)
+    actor = builder.build(name=name)
+    if any(shape.form == 'sphere' and shape.solid for shape in kind.shapes):
+        actor.set_angular_damping(ROLLING_DAMPING)
+    return actor
 
 
 def parking_place(slot: int, height_m: float) -> tuple[float, float, float]:

@@ -17,7 +17,7 @@ Lockstep parity: the shipped policy does as well over ROS 2 as in process.
 
 The same held-out seeds, once in process with the simulator's end-effector controller, once through
 both nodes: image and joint states over DDS, inverse kinematics and safety gate on the robot side,
-joint commands back. What may differ is a joint angle by the two inverse-kinematics tolerances (see
+joint commands back. What may differ is a joint angle by rounding (see
 test/sim/test_bridge_lockstep.py) and a step that the gate refuses; so at most one episode in
 twenty may end otherwise.
 """

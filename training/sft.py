@@ -414,6 +414,7 @@ def _provenance(config: SftConfig, trainer: Trainer, frames: Frames, success: fl
 def sft(config: SftConfig) -> Path:
     """Train; return the folder of the best checkpoint."""
     _check_resume(config)
+    torch.manual_seed(config.seed)  # first values of biases and of the auxiliary head
     if config.threads:
         torch.set_num_threads(config.threads)
     device = torch.device('cuda' if config.device == 'auto' and torch.cuda.is_available()

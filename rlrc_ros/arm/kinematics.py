@@ -34,9 +34,10 @@ from rlrc_ros.types import Action
 
 EE_FRAME = 'ee_gripper_link'
 
-POSITION_TOLERANCE_M = 1e-5
-ROTATION_TOLERANCE_RAD = 1e-4
-"""A solution is one when it is this close: ten times finer than the arm's encoders resolve."""
+POSITION_TOLERANCE_M = 1e-8
+ROTATION_TOLERANCE_RAD = 1e-7
+"""A solution is one when it is this close. Far finer than the arm's encoders resolve (1.5e-3 rad),
+so that the answer hardly depends on where the search began; it costs one more Newton step."""
 
 MAX_ITERATIONS = 60
 MAX_NEWTON_STEP_RAD = 0.4
