@@ -36,8 +36,13 @@ EE_FRAME = 'ee_gripper_link'
 
 POSITION_TOLERANCE_M = 1e-8
 ROTATION_TOLERANCE_RAD = 1e-7
-"""A solution is one when it is this close. Far finer than the arm's encoders resolve (1.5e-3 rad),
-so that the answer hardly depends on where the search began; it costs one more Newton step."""
+"""The search ends this close. Far finer than the arm's encoders resolve (1.5e-3 rad), so that the
+answer hardly depends on where the search began; it costs one more Newton step."""
+
+ACCEPTED_M = 1e-5
+ACCEPTED_RAD = 1e-4
+"""Where the search has not ended, this close is a solution too: next to a singularity the last
+digits come slowly, and the hand is where it was sent to all the same."""
 
 MAX_ITERATIONS = 60
 MAX_NEWTON_STEP_RAD = 0.4
@@ -75,9 +80,8 @@ class Kinematics:
         goal = pin.SE3(np.asarray(T_base_ee, dtype=np.float64))
         q = np.array(q_seed_rad, dtype=np.float64)
         for _ in range(MAX_ITERATIONS):
-            error = pin.log6(self._pose(q).actInv(goal)).vector  # (6,) metres then radians
-            if (np.linalg.norm(error[:3]) < POSITION_TOLERANCE_M
-                    and np.linalg.norm(error[3:]) < ROTATION_TOLERANCE_RAD):
+            error = self._error(q, goal)
+            if _within(error, POSITION_TOLERANCE_M, ROTATION_TOLERANCE_RAD):
                 return q
             jacobian = pin.computeFrameJacobian(
                 self._model, self._data, q, self._ee, pin.ReferenceFrame.LOCAL)  # (6, 6)
@@ -85,11 +89,20 @@ class Kinematics:
             step = np.linalg.solve(
                 jacobian.T @ jacobian + damping * np.eye(6), jacobian.T @ error)
             q += step * min(1.0, MAX_NEWTON_STEP_RAD / max(np.abs(step).max(), 1e-12))
-        return None
+        return q if _within(self._error(q, goal), ACCEPTED_M, ACCEPTED_RAD) else None
+
+    def _error(self, q_rad: np.ndarray, goal: pin.SE3) -> np.ndarray:
+        """Return the way that is left (6,), in the end effector's axes: metres, then radians."""
+        return pin.log6(self._pose(q_rad).actInv(goal)).vector
 
     def _pose(self, q_rad: np.ndarray) -> pin.SE3:
         pin.forwardKinematics(self._model, self._data, q_rad)
         return pin.updateFramePlacement(self._model, self._data, self._ee)
+
+
+def _within(error: np.ndarray, position_m: float, rotation_rad: float) -> bool:
+    metres, radians = np.linalg.norm(error[:3]), np.linalg.norm(error[3:])
+    return bool(metres < position_m and radians < rotation_rad)
 
 
 def rotation_from_rpy(rpy_rad: np.ndarray) -> np.ndarray:
