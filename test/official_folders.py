@@ -85,6 +85,36 @@ def golden_ppo_folder(folder: Path) -> Path:
         folder, {name: torch.from_numpy(arrays[name]) for name in arrays.files}, config)
 
 
+def golden_oft_folder(folder: Path, cameras: tuple[str, ...] = ('image',), proprio: bool = False,
+                      head: str = 'l1', **own) -> Path:
+    """Write the golden OpenVLA-OFT as an official folder, its parts prefixed as some are."""
+    source = golden('oft_a')
+    golden_ppo_folder(folder)
+    ids = np.load(source / 'inputs.npz')['input_ids'][0]
+    golden_tokenizer(np.append(ids, 29871)).save(str(folder / 'tokenizer.json'))
+    for name in ('dataset_statistics.json', 'preprocessor_config.json'):
+        (folder / name).write_bytes((source / name).read_bytes())
+    parts = {'action_head': 'module.'} if head == 'l1' else {}
+    if proprio:
+        parts['proprio_projector'] = ''
+    for part, prefix in parts.items():
+        torch.save({prefix + name: torch.from_numpy(each)
+                    for name, each in np.load(source / f'{part}.npz').items()},
+                   folder / f'{part}--150000_checkpoint.pt')
+    if head != 'l1':
+        own['action_head'] = head
+    return say(folder, cameras=list(cameras), **own)
+
+
+def say(folder: Path, **own) -> Path:
+    """Add fields to our own key in a folder's config.json; None takes one away."""
+    document = json.loads((folder / 'config.json').read_text())
+    fields = {**document.get('rlrc', {}), **own}
+    document['rlrc'] = {name: value for name, value in fields.items() if value is not None}
+    (folder / 'config.json').write_text(json.dumps(document, indent=1))
+    return folder
+
+
 def golden_folder(folder: Path, shards: int = 1, dtype: torch.dtype = torch.float32) -> Path:
     """Write the golden model as an official folder, with the heads that its config cannot say."""
     source = golden('tiny_openvla_a')

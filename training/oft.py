@@ -56,7 +56,11 @@ class OftLoss:
 
     total: torch.Tensor
     current_l1: torch.Tensor
-    """Mean absolute error of the chunk's first actions, normalised; without gradient."""
+    """
+    Mean absolute error of the chunk's first actions, normalised; without gradient.
+
+    For the discrete head against the centres of the right bins, as officially.
+    """
     next_l1: torch.Tensor
     """The same of the actions behind them; 0 where there are none."""
     predicted: torch.Tensor
@@ -85,22 +89,26 @@ def oft_loss(model: Vla, batch: OftBatch) -> OftLoss:
     states = action_states(model, batch.pixels, batch.input_ids, batch.lengths, batch.proprio)
     if config.parallel.head == 'l1':
         predicted = regress(model, states)
-        total = functional.l1_loss(predicted, batch.actions.to(predicted.dtype))
+        goal = batch.actions.to(predicted.dtype)
+        total = functional.l1_loss(predicted, goal)
     else:
-        total, predicted = _cross_entropy(model, states, batch.actions)
+        total, predicted, goal = _cross_entropy(model, states, batch.actions)
     predicted = predicted.detach()
-    errors = (predicted - batch.actions).abs()  # (B, T, A)
+    errors = (predicted - goal).abs()  # (B, T, A)
     following = errors[:, 1:].mean() if config.action.horizon > 1 else errors.new_zeros(())
     return OftLoss(total, errors[:, 0].mean(), following, predicted)
 
 
-def _cross_entropy(model: Vla, states: torch.Tensor,
-                   actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the loss on T x A action tokens and the end token, and the likeliest actions."""
+def _cross_entropy(
+    model: Vla, states: torch.Tensor, actions: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the loss on action tokens and end token, the likeliest actions, and the goal's."""
     config, tokenizer = model.config, ActionTokenizer(model.config.action)
-    ids = torch.from_numpy(tokenizer.encode(actions.detach().cpu().numpy())).flatten(1)
-    targets = functional.pad(ids, (0, 1), value=config.eos_token_id).to(states.device)
+    ids = tokenizer.encode(actions.detach().cpu().numpy()).reshape(len(actions), -1)
+    targets = functional.pad(torch.from_numpy(ids), (0, 1), value=config.eos_token_id)
     logits = model.language_model.lm_head(states).float()  # (B, T x A + 1, V)
-    total = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-    likeliest = tokenizer.decode(logits[:, :-1].argmax(-1).cpu().numpy())
-    return total, torch.from_numpy(likeliest).to(actions).view_as(actions)
+    total = functional.cross_entropy(logits.flatten(0, 1), targets.flatten().to(logits.device))
+    likeliest = logits[:, :-1].argmax(-1).cpu().numpy()
+    predicted, goal = (torch.from_numpy(tokenizer.decode(each)).to(actions).view_as(actions)
+                       for each in (likeliest, ids))
+    return total, predicted, goal

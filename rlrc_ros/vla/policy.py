@@ -174,7 +174,7 @@ class Policy:
                 prepared.append(images.prepare(image, self._config))
         pixels = images.to_pixels(
             torch.from_numpy(np.stack(prepared)).to(self._device), self._config.towers)
-        return pixels.view(len(observations), -1, *pixels.shape[2:]).to(self._dtype)
+        return pixels.reshape(len(observations), -1, *pixels.shape[2:]).to(self._dtype)
 
     def _proprio(self, observations: Sequence[Observation]) -> torch.Tensor | None:
         """Return the normalised robot states (B, proprio_dim), or None where none is read."""
