@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from rlrc_ros.vla import official
 from rlrc_ros.vla.config import OPENVLA_PROMPT
+from rlrc_ros.vla.parallel import L1ActionHead, ProprioProjector
 from rlrc_training.presets import small_tokenizer
 from safetensors.torch import save_file
 from tokenizers import models, pre_tokenizers, Regex, Tokenizer
@@ -168,3 +169,28 @@ def tiny_official_folder(folder: Path, shards: int = 1,
     """Write a small official folder; `fields` replace those of its config.json."""
     return write_official(folder, weights or tiny_official_weights(),
                           {**tiny_official_config(), **fields}, shards)
+
+
+def tiny_oft_parts(dim: int = 7, proprio_dim: int = 8) -> dict[str, dict[str, torch.Tensor]]:
+    """Return the tensors of a small L1 head and proprio projector, by part."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return {'action_head': L1ActionHead(16, dim).state_dict(),
+                'proprio_projector': ProprioProjector(proprio_dim, 16).state_dict()}
+
+
+def tiny_oft_folder(folder: Path, dim: int = 7, proprio_dim: int = 8, head: str = 'l1',
+                    state_dim: int | None = None, **own) -> Path:
+    """
+    Write a small official OpenVLA-OFT folder with statistics of one robot.
+
+    :param state_dim: of the statistics, if they are to differ from the proprio projector's
+    """
+    limits = {'q01': -1.0, 'q99': 1.0, 'min': -2.0, 'max': 3.0}
+    entry = {part: {name: [value] * count for name, value in limits.items()}
+             for part, count in (('action', dim), ('proprio', state_dim or proprio_dim))}
+    tiny_official_folder(folder, norm_stats={'robot': entry})
+    parts = tiny_oft_parts(dim, proprio_dim or 1)
+    for part in ('action_head',) * (head == 'l1') + ('proprio_projector',) * bool(proprio_dim):
+        torch.save(parts[part], folder / f'{part}--500_checkpoint.pt')
+    return say(folder, **own)

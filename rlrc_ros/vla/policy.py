@@ -116,7 +116,8 @@ class Policy:
             the policy reads and the observation lacks, or an action that has not the arm's seven
             dimensions
         """
-        return [action_chunk(answer) for answer in self.predict(observations, temperature, generator)]
+        answers = self.predict(observations, temperature, generator)
+        return [action_chunk(answer) for answer in answers]
 
     def predict(self, observations: Sequence[Observation], temperature: float = 0.0,
                 generator: torch.Generator | None = None) -> np.ndarray:

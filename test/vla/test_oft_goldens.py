@@ -23,7 +23,7 @@ import json
 import os
 
 import numpy as np
-from official_folders import golden, golden_oft_folder, GOLDEN_INSTRUCTION
+from official_folders import golden, GOLDEN_INSTRUCTION, golden_oft_folder
 import pytest
 from rlrc_ros.types import Observation
 from rlrc_ros.vla import images, parallel, prompt
@@ -72,6 +72,14 @@ def opened(tmp_path_factory):
     return open_variant
 
 
+@pytest.mark.parametrize('normalisation', ['bounds_q99', 'bounds'])
+def test_a_folder_says_how_its_actions_are_normalised(opened, arrays, normalisation):
+    """Its own key chooses between percentiles and least and greatest."""
+    policy = Policy(opened(2, False, normalisation=normalisation), 'tiny_ds')
+    _near(policy.predict([_seen(arrays, 2, False)])[0],
+          arrays[f'img2_noproprio::actions::{normalisation}::tiny_ds'], f'folder {normalisation}')
+
+
 def _seen(arrays, cameras: int, proprio: bool) -> Observation:
     return Observation(
         arrays['image0'], GOLDEN_INSTRUCTION, arrays['proprio_raw'] if proprio else None,
@@ -86,9 +94,10 @@ def test_the_pass_equals_the_official_one_stage_by_stage(opened, arrays, cameras
               if key.startswith(f'{name}::')}
     policy = Policy(opened(cameras, proprio), 'tiny_ds')
     model, seen = policy._model, [_seen(arrays, cameras, proprio)]
-    kept = []
-    hook = model.language_model.model.register_forward_hook(
-        lambda module, inputs, output: kept.append(output))
+    decoder, kept, layers = model.language_model.model, [], []
+    hooks = [decoder.register_forward_hook(lambda module, inputs, output: kept.append(output)),
+             *(layer.register_forward_pre_hook(lambda module, inputs: layers.append(inputs[0]))
+               for layer in decoder.layers)]
     with torch.no_grad():
         pixels, state = policy._pixels(seen), policy._proprio(seen)
         ids, lengths = prompt.pad([policy._encode(GOLDEN_INSTRUCTION)], 32000)
@@ -102,10 +111,13 @@ def test_the_pass_equals_the_official_one_stage_by_stage(opened, arrays, cameras
             _near(model.proprio_projector(state)[0], theirs['proprio_token'],
                   f'{name} proprio token')
             assert ids[0].tolist() == theirs['full_input_ids'][0, :ids.shape[1]].tolist()
-    hook.remove()
+    for hook in hooks:
+        hook.remove()
     start = model.config.context_tokens + len(ids[0]) - 1
     assert start == theirs['action_hidden_start']
     _near(kept[0][0, [0, 1, -1]], theirs['hidden_first_last'], f'{name} first and last states')
+    _near(torch.cat([each[0, start][None] for each in (*layers, kept[0])]),
+          theirs['hidden_layers_at_first_action_pos'], f'{name} each layer')
     _near(states[0, :-1], theirs['action_hidden_states'], f'{name} action states')
     _near(parallel.regress(model, states)[0].detach(), theirs['normalized_actions'],
           f'{name} normalised actions')
