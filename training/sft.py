@@ -375,8 +375,8 @@ class Trainer:
 
 def closed_loop_success(policy: Policy, pool: WorldPool, episodes: int) -> float:
     """Return the share of validation seeds that the policy solves at some step."""
-    results = play(pool, lambda seen: [chunk.actions[0] for chunk in policy.act_batch(seen)],
-                   VALIDATION_SEEDS[:episodes], stop_on_success=True, max_steps=60)
+    results = play(pool, policy.act_batch, VALIDATION_SEEDS[:episodes], stop_on_success=True,
+                   max_steps=60)
     return sum(result.success_once for result in results) / episodes
 
 

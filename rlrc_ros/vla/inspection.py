@@ -76,6 +76,16 @@ class CheckpointSummary:
         return self.config.proprio_dim > 0
 
     @property
+    def proprio_dim(self) -> int:
+        """Return how many numbers of robot state the policy reads."""
+        return self.config.proprio_dim
+
+    @property
+    def proprio_layout(self) -> str:
+        """Return what those numbers are (config.PROPRIO_LAYOUTS), or nothing if not known."""
+        return self.config.parallel.proprio_layout if self.config.parallel else ''
+
+    @property
     def action_horizon(self) -> int:
         """Return the number of actions in one answer."""
         return self.config.action.horizon
