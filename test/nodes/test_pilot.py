@@ -298,7 +298,7 @@ def test_a_chunk_in_lockstep_is_executed_one_action_per_image() -> None:
 
 
 def test_a_chunk_in_real_time_is_asked_just_in_time_and_executed_whole() -> None:
-    """The next chunk is asked for when inference fits before the next step, and loses no action."""
+    """It is asked for when inference just fits before the next step, and no action is lost."""
     play = Play(horizon=3)
     play.sense()
     question = play.tick().question
