@@ -75,8 +75,8 @@ def test_chunks_of_a_real_checkpoint_answer_each_image_in_lockstep(folder: str) 
         for number in range(8):
             count, stamp = len(bench.actions), 1_000_000_000 + number * 200_000_000
             bench.show_joints(stamp)
-            bench.show_image(stamp, shade=10 * number)
             bench.show_wrist(stamp, shade=200 - 10 * number)
+            bench.show_image(stamp, shade=10 * number)
             wait_for(lambda count=count: len(bench.actions) > count,
                      lambda: str(bench.statuses[-1:]))
         seen, = (spy.seen for spy in spies)
