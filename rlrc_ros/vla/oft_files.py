@@ -32,7 +32,6 @@ Source: moojink/openvla-oft, prismatic/vla/constants.py and vla-scripts/finetune
 
 from dataclasses import dataclass
 from pathlib import Path
-import pickle
 import re
 
 from rlrc_ros.vla.config import ConfigError, ParallelConfig
@@ -104,11 +103,11 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     """
     try:
         state = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f'{path} holds more than tensors ({str(error).splitlines()[0]}); code in a file is '
-            'never run. Save its state_dict() anew where you trust it') from error
-    except (RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
+    except Exception as error:  # whatever strange bytes make torch raise
+        if type(error).__name__ == 'UnpicklingError':
+            raise CheckpointError(
+                f'{path} holds more than tensors ({str(error).splitlines()[0]}); code in a file '
+                'is never run. Save its state_dict() anew where you trust it') from error
         raise CheckpointError(
             f'{path} is not a whole file as torch.save() writes it ({error}); bare pickles are '
             'not opened. Copy it again') from error

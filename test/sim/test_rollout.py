@@ -27,11 +27,27 @@ pytestmark = pytest.mark.sim
 LOWER = Action(np.array([0.0, 0.0, -0.02]), np.zeros(3), 1.0)
 
 
-def test_results_do_not_depend_on_the_number_of_processes():
-    """Three seeds in two processes end as they end in one world of this process."""
+def test_results_do_not_depend_on_the_number_of_processes_or_on_chunks():
+    """
+    Three seeds in two processes end as they end in one world of this process.
+
+    Chunks of four are executed to their end: six steps take two questions, with equal results.
+    """
+    asked = []
+
+    def chunks(seen: list) -> list[ActionChunk]:
+        asked.extend(seen)
+        return [ActionChunk((LOWER,) * 4) for _ in seen]
+
     with WorldPool(2, (32, 32)) as pool:
         results = sorted(play(pool, lambda seen: [LOWER] * len(seen), [3, 4, 5], max_steps=6,
                               keep_frames=True), key=lambda result: result.seed)
+        chunked = sorted(play(pool, chunks, [3, 4, 5], max_steps=6, keep_frames=True),
+                         key=lambda result: result.seed)
+    assert chunked == results
+    assert len(asked) == 6
+    for one, other in zip(chunked, results, strict=True):
+        np.testing.assert_array_equal(one.frames, other.frames)
     world = World((32, 32))
     for result in results:
         image = world.reset(result.seed).image
@@ -42,31 +58,6 @@ def test_results_do_not_depend_on_the_number_of_processes():
         assert (result.steps, result.instruction) == (6, world.instruction)
         assert result.success_once == step.success_once
     world.close()
-
-
-def test_a_chunk_is_executed_to_its_end_before_its_world_asks_again():
-    """Chunks of three for six steps: two questions a world, and what one by one would give."""
-    steps = [Action(np.array([0.0, 0.0, -0.005 * count]), np.zeros(3), 1.0)
-             for count in (1, 2, 3)]
-    asked = []
-
-    def chunks(seen: list) -> list[ActionChunk]:
-        asked.extend(seen)
-        return [ActionChunk(tuple(steps)) for _ in seen]
-
-    with WorldPool(1, (32, 32), proprio_layout='joints_gripper') as pool:
-        result, = play(pool, chunks, [3], max_steps=6, keep_frames=True)
-        assert len(asked) == 2
-        assert asked[0].proprio.shape == (7,)
-        again, = play(pool, iter_of(steps * 2), [3], max_steps=6, keep_frames=True)
-    for one, other in zip(result.frames, again.frames, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def iter_of(actions: list[Action]):
-    """Return a policy for one world that gives an action an observation."""
-    waiting = iter(actions)
-    return lambda seen: [next(waiting) for _ in seen]
 
 
 def test_a_world_that_dies_is_reported():
