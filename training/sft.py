@@ -413,6 +413,10 @@ def _provenance(config: SftConfig, trainer: Trainer, frames: Frames, success: fl
 
 def sft(config: SftConfig) -> Path:
     """Train; return the folder of the best checkpoint."""
+    if config.init is not None and inspect(config.init).config.parallel is not None:
+        raise ValueError(
+            f'{config.init} is an OpenVLA-OFT, which decodes in parallel; sft trains models that '
+            'decode token after token. Its loss is rlrc_training.oft.oft_loss')
     _check_resume(config)
     torch.manual_seed(config.seed)  # first values of biases and of the auxiliary head
     if config.threads:

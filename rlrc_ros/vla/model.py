@@ -169,8 +169,11 @@ class Vla(nn.Module):
         :param lengths: (B,) true length of each prompt
         :param temperature: 0 takes the most likely token, more samples
         :param action_tokens: A; without it, what the config says
+        :raises ValueError: a model that decodes in parallel, as vla/parallel.py does
         """
         config = self.config
+        if config.parallel is not None:
+            raise ValueError('this model decodes in parallel; use Policy, or action_states()')
         action_tokens = action_tokens or config.action_tokens
         decoder = self.language_model.model
         embeddings = self.embed(input_ids, self.encode_image(pixels))

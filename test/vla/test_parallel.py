@@ -26,6 +26,7 @@ import pytest
 from rlrc_ros.paths import shipped_checkpoint
 from rlrc_ros.types import Observation
 from rlrc_ros.vla import parallel, prompt
+from rlrc_ros.vla.actions import NormStats
 from rlrc_ros.vla.checkpoint import Checkpoint, CheckpointError, inspect, open_checkpoint
 from rlrc_ros.vla.config import ConfigError, ParallelConfig, VlaConfig
 from rlrc_ros.vla.description import describe
@@ -134,7 +135,7 @@ def test_the_loss_and_its_gradients_equal_the_oracles(shape):
     ours = {name: each.grad.clone() for name, each in model.named_parameters()
             if each.grad is not None}
     errors = torch.stack([
-        (_oracle_with_gradient(model, batch, row) - batch.actions[row]).abs() for row in range(2)])
+        (_oracle(model, batch, row)[0] - batch.actions[row]).abs() for row in range(2)])
     assert loss.total.item() == pytest.approx(errors.mean().item(), rel=1e-5)
     assert loss.current_l1.item() == pytest.approx(errors[:, 0].mean().item(), rel=1e-5)
     model.zero_grad(set_to_none=True)
@@ -145,9 +146,12 @@ def test_the_loss_and_its_gradients_equal_the_oracles(shape):
         torch.testing.assert_close(ours[name], theirs, atol=1e-4 * theirs.abs().max(), rtol=0)
 
 
-def _oracle_with_gradient(model: Vla, batch: OftBatch, row: int) -> torch.Tensor:
-    """Return one row's actions by the oracle; gradients reach everything but the decoder."""
-    return _oracle(model, batch, row)[0]
+def test_it_does_not_decode_token_after_token():
+    """A causal pass through a model trained otherwise would answer, and wrongly."""
+    model = _model(horizon=2, dim=7)
+    batch = _inputs(model)
+    with pytest.raises(ValueError, match='decodes in parallel'):
+        model.act(batch.pixels, batch.input_ids, batch.lengths)
 
 
 def test_an_empty_slot_carries_no_embedding_and_padding_is_not_seen():
@@ -253,6 +257,21 @@ def test_each_camera_and_the_state_matter(tmp_path):
             assert np.abs(one - other).max() > 1e-6
 
 
+@pytest.mark.parametrize('change', [{'dim': 6}, {'dim': 14}])
+def test_a_config_whose_actions_the_head_does_not_answer_is_refused(tmp_path, change):
+    """Statistics and config say another number of dimensions than the head has."""
+    folder = make_tiny_oft_checkpoint(tmp_path / 'oft')
+    document = json.loads((folder / 'config.json').read_text())
+    document['action'] |= change
+    (folder / 'config.json').write_text(json.dumps(document))
+    with pytest.raises(CheckpointError, match='7 action dimensions'):
+        inspect(folder)
+    statistics = {'one': {'action': {name: [0.0] * change['dim'] for name in ('q01', 'q99')}}}
+    (folder / 'dataset_statistics.json').write_text(json.dumps(statistics))
+    with pytest.raises(CheckpointError, match='action_head.model.* has shape'):
+        inspect(folder)
+
+
 @pytest.mark.parametrize(('spoil', 'words'), [
     ({'extra_images': {}}, "lacks 'wrist'; give it in extra_images"),
     ({'proprio': None}, r'shape \(8,\), got none'),
@@ -280,7 +299,6 @@ class _Summary:
     """What Policy reads of a summary, for a model that lies in no folder."""
 
     def __init__(self, config: VlaConfig) -> None:
-        from rlrc_ros.vla.actions import NormStats
         dim = config.action.dim
         self.config, self.unnorm_keys = config, ('one',)
         self.norm_stats = {'one': NormStats(-np.ones(dim), np.ones(dim), np.ones(dim, bool))}
