@@ -21,6 +21,7 @@ free; results come back in the order of the seeds, whatever the number of proces
 through anonymous pipes between a parent and the children that it started itself.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 import multiprocessing
@@ -28,11 +29,15 @@ from multiprocessing.connection import Connection, wait
 import os
 import traceback
 
-from rlrc_ros.types import Action, Observation
+from rlrc_ros.types import Action, ActionChunk, Observation
 from rlrc_sim.world import Step, Truth, World
 
-BatchPolicy = Callable[[list[Observation]], list[Action]]
-"""Observations of several worlds → one action for each, in the same order."""
+BatchPolicy = Callable[[list[Observation]], Sequence[ActionChunk | Action]]
+"""
+Observations of several worlds → what to do in each, in the same order.
+
+A chunk is executed to its end before its world asks again; an action is a chunk of one.
+"""
 
 
 class WorldDiedError(RuntimeError):
@@ -58,12 +63,13 @@ class EpisodeResult:
     """Images (H, W, 3) uint8 when the run was asked to keep them."""
 
 
-def _serve(pipe: Connection, image_size_px: tuple[int, int], control: str) -> None:
+def _serve(pipe: Connection, image_size_px: tuple[int, int], control: str,
+           proprio_layout: str) -> None:
     """Run one world in a child process until the pipe closes or `None` arrives."""
     import torch  # the child's own thread setting must come before any of its torch work
     torch.set_num_threads(1)
     try:
-        world = World(image_size_px, control)
+        world = World(image_size_px, control, proprio_layout)
         pipe.send(('ready', os.getpid()))
         while (message := pipe.recv()) is not None:
             verb, *arguments = message
@@ -82,11 +88,12 @@ class WorldPool:
 
     :param count: how many
     :param image_size_px: (height, width)
+    :param proprio_layout: what observations tell of the arm, see World
     :raises WorldDiedError: a world could not be made, or died later
     """
 
     def __init__(self, count: int, image_size_px: tuple[int, int] = (128, 128),
-                 control: str = 'ee'):
+                 control: str = 'ee', proprio_layout: str = ''):
         if count < 1:
             raise ValueError(f'a pool holds at least one world, got {count}')
         context = multiprocessing.get_context('spawn')
@@ -95,7 +102,8 @@ class WorldPool:
         for _ in range(count):
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=_serve, args=(theirs, tuple(image_size_px), control), daemon=True)
+                target=_serve, args=(theirs, tuple(image_size_px), control, proprio_layout),
+                daemon=True)
             process.start()
             theirs.close()
             self._pipes.append(ours)
@@ -163,6 +171,7 @@ class _Played:
         self.reward = 0.0
         self.first_success: int | None = None
         self.frames: list = []
+        self.planned: deque[Action] = deque()
 
     def take(self, step: Step) -> None:
         self.last, self.observation = step, step.observation
@@ -208,12 +217,16 @@ def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int], *, episode_
                 yield _result(state, episode_set)
                 del playing[index]
                 begin(index)
+            elif state.planned:
+                pool.send(index, 'step', state.planned.popleft())
             else:
                 to_act.append(index)
         if to_act:
-            actions = policy([playing[index].observation for index in to_act])
-            for index, action in zip(to_act, actions):
-                pool.send(index, 'step', action)
+            answers = policy([playing[index].observation for index in to_act])
+            for index, answer in zip(to_act, answers, strict=True):
+                actions = answer.actions if isinstance(answer, ActionChunk) else (answer,)
+                playing[index].planned.extend(actions)
+                pool.send(index, 'step', playing[index].planned.popleft())
 
 
 def _result(state: _Played, episode_set: str) -> EpisodeResult:

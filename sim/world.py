@@ -25,7 +25,9 @@ from dataclasses import dataclass
 import gymnasium as gym
 import numpy as np
 from rlrc_ros.arm import limits
+from rlrc_ros.arm.kinematics import Kinematics
 from rlrc_ros.arm.limits import ARM_JOINTS, finger_target_m
+from rlrc_ros.arm.proprio import proprio_of
 from rlrc_ros.types import Action, Observation
 from rlrc_sim import put_on_plate
 from rlrc_sim.suites import placement
@@ -96,15 +98,19 @@ class World:
 
     :param image_size_px: (height, width) of the rendered image
     :param control: `ee` or `joint`
+    :param proprio_layout: what observations tell of the arm (rlrc_ros.arm.proprio); empty: nothing
     :raises ValueError: unknown control
     """
 
     max_episode_steps = put_on_plate.MAX_EPISODE_STEPS
 
-    def __init__(self, image_size_px: tuple[int, int] = (128, 128), control: str = 'ee'):
+    def __init__(self, image_size_px: tuple[int, int] = (128, 128), control: str = 'ee',
+                 proprio_layout: str = ''):
         if control not in CONTROLS:
             raise ValueError(f'control {control!r} is not known; there are: {CONTROLS}')
         self._control = control
+        self._proprio_layout = proprio_layout
+        self._kinematics = Kinematics() if proprio_layout else None
         self.image_size_px = tuple(image_size_px)
         device = 'gpu' if torch.cuda.is_available() else 'cpu'
         self._env = gym.make(
@@ -204,7 +210,16 @@ class World:
 
     def _observation(self, obs: dict) -> Observation:
         image = obs['sensor_data'][CAMERA]['rgb'][0].cpu().numpy()  # (H, W, 3)
-        return Observation(image=image, instruction=self.instruction, stamp_s=self._time_s)
+        return Observation(image=image, instruction=self.instruction, stamp_s=self._time_s,
+                           proprio=self._proprio())
+
+    def _proprio(self) -> np.ndarray | None:
+        if self._kinematics is None:
+            return None
+        joints = self.joint_state().position
+        # As vla_node does it: from the measured joints, by the robot side's own kinematics.
+        return proprio_of(self._proprio_layout, self._kinematics.forward(joints[:6]), joints[:6],
+                          float(joints[6]))
 
     # ------------------------------------------------------------------- state
 

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from rlrc_ros.vla import official
 from rlrc_ros.vla.config import OPENVLA_PROMPT
+from rlrc_ros.vla.parallel import L1ActionHead, ProprioProjector
 from rlrc_training.presets import small_tokenizer
 from safetensors.torch import save_file
 from tokenizers import models, pre_tokenizers, Regex, Tokenizer
@@ -85,6 +86,36 @@ def golden_ppo_folder(folder: Path) -> Path:
         folder, {name: torch.from_numpy(arrays[name]) for name in arrays.files}, config)
 
 
+def golden_oft_folder(folder: Path, cameras: tuple[str, ...] = ('image',), proprio: bool = False,
+                      head: str = 'l1', **own) -> Path:
+    """Write the golden OpenVLA-OFT as an official folder, its parts prefixed as some are."""
+    source = golden('oft_a')
+    golden_ppo_folder(folder)
+    ids = np.load(source / 'inputs.npz')['input_ids'][0]
+    golden_tokenizer(np.append(ids, 29871)).save(str(folder / 'tokenizer.json'))
+    for name in ('dataset_statistics.json', 'preprocessor_config.json'):
+        (folder / name).write_bytes((source / name).read_bytes())
+    parts = {'action_head': 'module.'} if head == 'l1' else {}
+    if proprio:
+        parts['proprio_projector'] = ''
+    for part, prefix in parts.items():
+        torch.save({prefix + name: torch.from_numpy(each)
+                    for name, each in np.load(source / f'{part}.npz').items()},
+                   folder / f'{part}--150000_checkpoint.pt')
+    if head != 'l1':
+        own['action_head'] = head
+    return say(folder, cameras=list(cameras), **own)
+
+
+def say(folder: Path, **own) -> Path:
+    """Add fields to our own key in a folder's config.json; None takes one away."""
+    document = json.loads((folder / 'config.json').read_text())
+    fields = {**document.get('rlrc', {}), **own}
+    document['rlrc'] = {name: value for name, value in fields.items() if value is not None}
+    (folder / 'config.json').write_text(json.dumps(document, indent=1))
+    return folder
+
+
 def golden_folder(folder: Path, shards: int = 1, dtype: torch.dtype = torch.float32) -> Path:
     """Write the golden model as an official folder, with the heads that its config cannot say."""
     source = golden('tiny_openvla_a')
@@ -138,3 +169,28 @@ def tiny_official_folder(folder: Path, shards: int = 1,
     """Write a small official folder; `fields` replace those of its config.json."""
     return write_official(folder, weights or tiny_official_weights(),
                           {**tiny_official_config(), **fields}, shards)
+
+
+def tiny_oft_parts(dim: int = 7, proprio_dim: int = 8) -> dict[str, dict[str, torch.Tensor]]:
+    """Return the tensors of a small L1 head and proprio projector, by part."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return {'action_head': L1ActionHead(16, dim).state_dict(),
+                'proprio_projector': ProprioProjector(proprio_dim, 16).state_dict()}
+
+
+def tiny_oft_folder(folder: Path, dim: int = 7, proprio_dim: int = 8, head: str = 'l1',
+                    state_dim: int | None = None, **own) -> Path:
+    """
+    Write a small official OpenVLA-OFT folder with statistics of one robot.
+
+    :param state_dim: of the statistics, if they are to differ from the proprio projector's
+    """
+    limits = {'q01': -1.0, 'q99': 1.0, 'min': -2.0, 'max': 3.0}
+    entry = {part: {name: [value] * count for name, value in limits.items()}
+             for part, count in (('action', dim), ('proprio', state_dim or proprio_dim))}
+    tiny_official_folder(folder, norm_stats={'robot': entry})
+    parts = tiny_oft_parts(dim, proprio_dim or 1)
+    for part in ('action_head',) * (head == 'l1') + ('proprio_projector',) * bool(proprio_dim):
+        torch.save(parts[part], folder / f'{part}--500_checkpoint.pt')
+    return say(folder, **own)

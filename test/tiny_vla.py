@@ -14,11 +14,13 @@
 
 """A two-layer VLA with random weights, for tests that need a checkpoint and not its skill."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from rlrc_ros.vla.actions import statistics_of
 from rlrc_ros.vla.checkpoint import save_checkpoint
+from rlrc_ros.vla.config import ParallelConfig, VlaConfig
 from rlrc_ros.vla.model import Vla
 from rlrc_training.presets import preset
 import torch
@@ -32,6 +34,28 @@ def tiny_statistics() -> dict:
     actions = rng.normal(0, 1, (500, 7)) * [0.01, 0.01, 0.01, 0.05, 0.05, 0.05, 0]
     actions[:, 6] = rng.integers(0, 2, 500)
     return {DATASET: statistics_of(actions, episodes=10)}
+
+
+def tiny_oft_config(config: VlaConfig, horizon: int = 4, dim: int = 7,
+                    **parallel) -> VlaConfig:
+    """Return a tiny config that decodes in parallel, as OpenVLA-OFT does."""
+    return replace(config, action=replace(config.action, horizon=horizon, dim=dim),
+                   parallel=ParallelConfig(**{'head': 'l1', **parallel}))
+
+
+def make_tiny_oft_checkpoint(folder: str | Path, horizon: int = 4, **parallel) -> Path:
+    """Write a random tiny OpenVLA-OFT in our own format; states are metres and radians."""
+    config, tokenizer = preset('tiny')
+    model = Vla(tiny_oft_config(config, horizon, **parallel))
+    model.initialise(torch.Generator().manual_seed(0))
+    if model.config.parallel.head == 'l1':
+        model.action_head.model.fc2.weight.data *= 0.2  # small steps: no gate refuses them
+    statistics = tiny_statistics()
+    state_dim = model.config.proprio_dim
+    statistics[DATASET]['proprio'] = {
+        name: [value] * state_dim for name, value in
+        {'q01': -1.0, 'q99': 1.0, 'min': -2.0, 'max': 2.0}.items()}
+    return save_checkpoint(Path(folder), model, tokenizer, statistics, {}, torch.float32)
 
 
 def make_tiny_checkpoint(folder: str | Path, seed: int = 0) -> Path:

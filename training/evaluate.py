@@ -34,6 +34,8 @@ from typing import Annotated
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rlrc_ros.vla.checkpoint import CheckpointSummary, inspect
+from rlrc_ros.vla.config import MAIN_CAMERA, PROPRIO_LAYOUTS
 from rlrc_ros.vla.policy import Policy
 from rlrc_sim.expert import expert_action
 from rlrc_sim.rollout import EpisodeResult, play, WorldPool
@@ -68,6 +70,8 @@ class EvaluateConfig:
     """Play the scripted expert instead of a checkpoint."""
     device: str = 'auto'
     """`auto`, `cpu` or `cuda`."""
+    unnorm_key: str = ''
+    """Data set whose statistics scale the actions; needed where a checkpoint holds several."""
 
     def __post_init__(self) -> None:
         if self.episodes < 1:
@@ -105,14 +109,32 @@ def play_expert(config: EvaluateConfig) -> Iterator[EpisodeResult]:
     world.close()
 
 
+def check_senses(summary: CheckpointSummary) -> None:
+    """
+    Refuse a policy that reads what the simulated world does not show.
+
+    :raises ValueError: further cameras, or a robot state whose layout is not said
+    """
+    if summary.cameras != (MAIN_CAMERA,):
+        raise ValueError(f'the policy reads the cameras {", ".join(summary.cameras)}; the '
+                         'simulated world has one. Evaluate a policy with one camera')
+    if summary.reads_proprio and not summary.proprio_layout:
+        fitting = [name for name, dim in PROPRIO_LAYOUTS.items() if dim == summary.proprio_dim]
+        raise ValueError(f'the policy reads {summary.proprio_dim} numbers of robot state, and '
+                         'its config.json does not say which. Add proprio_layout, one of: '
+                         f'{", ".join(fitting) or "none has that length"}')
+
+
 def _play_policy(policy: Policy, config: EvaluateConfig,
                  inference_ms: list[float]) -> Iterator[EpisodeResult]:
     def act(observations: list) -> list:
         chunks = policy.act_batch(observations)
         inference_ms.append(policy.timing.inference_ms / len(observations))
-        return [chunk.actions[0] for chunk in chunks]
+        return chunks
 
-    with WorldPool(config.processes or os.cpu_count() or 1, policy.summary.image_size_px) as pool:
+    summary = policy.summary
+    with WorldPool(config.processes or os.cpu_count() or 1, summary.image_size_px,
+                   proprio_layout=summary.proprio_layout) as pool:
         yield from play(pool, act, config.seeds, episode_set=config.episode_set,
                         stop_on_success=config.stop_on_success)
 
@@ -144,7 +166,8 @@ def evaluate(config: EvaluateConfig) -> dict:
     if config.expert:
         episodes = play_expert(config)
     else:
-        policy = Policy.open(config.checkpoint, config.device)
+        check_senses(inspect(config.checkpoint))
+        policy = Policy.open(config.checkpoint, config.device, config.unnorm_key or None)
         policy.warm_up()
         episodes = _play_policy(policy, config, inference_ms)
     started, results = time.monotonic(), []

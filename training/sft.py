@@ -375,8 +375,8 @@ class Trainer:
 
 def closed_loop_success(policy: Policy, pool: WorldPool, episodes: int) -> float:
     """Return the share of validation seeds that the policy solves at some step."""
-    results = play(pool, lambda seen: [chunk.actions[0] for chunk in policy.act_batch(seen)],
-                   VALIDATION_SEEDS[:episodes], stop_on_success=True, max_steps=60)
+    results = play(pool, policy.act_batch, VALIDATION_SEEDS[:episodes], stop_on_success=True,
+                   max_steps=60)
     return sum(result.success_once for result in results) / episodes
 
 
@@ -413,6 +413,10 @@ def _provenance(config: SftConfig, trainer: Trainer, frames: Frames, success: fl
 
 def sft(config: SftConfig) -> Path:
     """Train; return the folder of the best checkpoint."""
+    if config.init is not None and inspect(config.init).config.parallel is not None:
+        raise ValueError(
+            f'{config.init} is an OpenVLA-OFT, which decodes in parallel; sft trains models that '
+            'decode token after token. Its loss is rlrc_training.oft.oft_loss')
     _check_resume(config)
     torch.manual_seed(config.seed)  # first values of biases and of the auxiliary head
     if config.threads:

@@ -18,7 +18,7 @@ What vla_node checks before it trusts its surroundings: parameters, checkpoint, 
 Each check raises DoorError with a sentence that names the value, the valid ones and what to type.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rlrc_ros.nodes.parameters import defaults, VlaParameters
+from rlrc_ros.vla.config import PROPRIO_LAYOUTS
 
 if TYPE_CHECKING:
     from rlrc_ros.vla.checkpoint import CheckpointSummary
@@ -77,19 +78,53 @@ def parameter_guard(
     return guard
 
 
-def check_checkpoint(summary: 'CheckpointSummary') -> None:
-    """Refuse a checkpoint that reads more than this node gives."""
-    if len(summary.cameras) != 1:
+def check_checkpoint(summary: 'CheckpointSummary', parameters: VlaParameters) -> None:
+    """Refuse a checkpoint that reads more than the parameters give it."""
+    keys = summary.unnorm_keys
+    if parameters.unnorm_key and parameters.unnorm_key not in keys:
         raise DoorError(
-            f'the checkpoint reads the cameras {", ".join(summary.cameras)}; vla_node has one, '
-            'on `image`. Choose a checkpoint with one camera')
+            f"unnorm_key '{parameters.unnorm_key}' is not in this checkpoint; it has: "
+            f'{", ".join(keys)}. Set unnorm_key:={keys[0]}')
+    if not parameters.unnorm_key and len(keys) > 1:
+        raise DoorError(
+            f'the checkpoint holds statistics of several data sets: {", ".join(keys)}. Set '
+            f'unnorm_key to that of your robot, for instance unnorm_key:={keys[0]}')
+    _check_cameras(summary.cameras, parameters.extra_topics())
     if summary.reads_proprio:
-        raise DoorError(
-            'the checkpoint reads the robot state (proprio), which vla_node does not give it. '
-            'Choose a checkpoint without it')
+        _check_proprio(summary, parameters.proprio_layout)
     if not 0.1 <= summary.control_hz <= 50.0:
         raise DoorError(
             f'the checkpoint says control_hz {summary.control_hz}; vla_node runs 0.1 ... 50')
+
+
+def _check_cameras(cameras: Sequence[str], topics: dict[str, str]) -> None:
+    lacking = [camera for camera in cameras[1:] if camera not in topics]
+    unknown = sorted(topics.keys() - set(cameras))
+    if lacking:
+        example = ','.join(f'{camera}=/{camera}/image_raw' for camera in cameras[1:])
+        raise DoorError(
+            f'the checkpoint reads the cameras {", ".join(cameras)}; no topic is given for '
+            f'{", ".join(lacking)}. Set camera_topics:={example}')
+    if unknown:
+        raise DoorError(
+            f'camera_topics names {", ".join(unknown)}; the checkpoint reads '
+            f'{", ".join(cameras)}. Take them out of camera_topics')
+
+
+def _check_proprio(summary: 'CheckpointSummary', layout: str) -> None:
+    fitting = [name for name, dim in PROPRIO_LAYOUTS.items() if dim == summary.proprio_dim]
+    if not fitting:
+        raise DoorError(
+            f'the checkpoint reads a robot state (proprio) of {summary.proprio_dim} numbers; '
+            f'vla_node can give: {", ".join(f"{n} ({d})" for n, d in PROPRIO_LAYOUTS.items())}. '
+            'Choose another checkpoint')
+    layout = layout or summary.proprio_layout
+    if layout not in fitting:
+        said = f"proprio_layout is '{layout}'" if layout else 'it does not say which'
+        raise DoorError(
+            f'the checkpoint reads a robot state (proprio) of {summary.proprio_dim} numbers, and '
+            f'{said}; of that length there are: {", ".join(fitting)}. Set '
+            f'proprio_layout:={fitting[0]}')
 
 
 def check_topics(node: Node, expected: dict[str, type]) -> None:

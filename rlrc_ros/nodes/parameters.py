@@ -26,6 +26,7 @@ from math import isfinite
 
 from rlrc_ros.arm.limits import JOINT_SPEED_RAD_S, WORKSPACE_LOWER_M, WORKSPACE_UPPER_M
 from rlrc_ros.arm.safety import SafetyLimits
+from rlrc_ros.vla.config import MAIN_CAMERA, PROPRIO_LAYOUTS
 
 _LIMITS = SafetyLimits()
 
@@ -46,6 +47,9 @@ class VlaParameters:
     """What a user can set on vla_node. Read when the node is configured."""
 
     checkpoint: str = _parameter('', 'Folder of the checkpoint that drives the arm.')
+    unnorm_key: str = _parameter(
+        '', 'Data set whose statistics scale the actions. Needed where a checkpoint holds those '
+        'of several; the error then lists them.')
     device: str = _parameter(
         'auto', 'Where the policy runs: auto takes the GPU if there is one.')
     instruction: str = _parameter(
@@ -58,6 +62,12 @@ class VlaParameters:
     image_transport: str = _parameter(
         'raw', 'Type on the topic `image`: sensor_msgs/Image or sensor_msgs/CompressedImage.',
         choices=('raw', 'compressed'))
+    camera_topics: str = _parameter(
+        '', 'Topics of the further cameras of a checkpoint that reads several, by its names for '
+        'them: wrist=/wrist/image_raw, left=/left/image_raw. The first camera is always `image`.')
+    proprio_layout: str = _parameter(
+        '', 'What a checkpoint that reads the robot state gets, where it does not say it itself.',
+        choices=('', *PROPRIO_LAYOUTS))
     sensor_reliability: str = _parameter(
         'reliable', 'QoS of the subscriptions to `image` and `joint_states`. A camera that '
         'publishes best effort needs best_effort here.', choices=('reliable', 'best_effort'))
@@ -104,17 +114,32 @@ class VlaParameters:
             value, rule = getattr(self, declared.name), declared.metadata
             if rule['choices'] and value not in rule['choices']:
                 raise ValueError(
-                    f"{declared.name} is '{value}'; it can be: {', '.join(rule['choices'])}. "
-                    f'Set {declared.name}:={rule["choices"][0]}')
+                    f"{declared.name} is '{value}'; it can be: "
+                    f"{', '.join(filter(None, rule['choices']))}. "
+                    f'Set {declared.name}:={next(filter(None, rule["choices"]))}')
             if rule['at_least'] is not None and not (
                     isfinite(value) and rule['at_least'] <= value <= rule['at_most']):
                 raise ValueError(
                     f'{declared.name} is {value}; it must be in '
                     f'{rule["at_least"]:g} ... {rule["at_most"]:g}')
+        self.extra_topics()
         if self.lockstep and self.command_stamp != 'image':
             raise ValueError(
                 "lockstep matches commands by stamp, but command_stamp is 'zero'. "
                 'Set command_stamp:=image')
+
+    def extra_topics(self) -> dict[str, str]:
+        """Return `camera_topics` as topics by camera; raises ValueError where it is none."""
+        topics: dict[str, str] = {}
+        for entry in filter(None, map(str.strip, self.camera_topics.split(','))):
+            camera, _, topic = map(str.strip, entry.partition('='))
+            if not camera or not topic or camera in topics or camera == MAIN_CAMERA:
+                raise ValueError(
+                    f"camera_topics holds '{entry}'; it is one CAMERA=TOPIC for each camera but "
+                    f"'{MAIN_CAMERA}', whose topic is remapped. Set "
+                    'camera_topics:=wrist=/wrist/image_raw')
+            topics[camera] = topic
+        return topics
 
     def safety_limits(self, period_s: float) -> SafetyLimits:
         """Return the gate's limits for steps of `period_s`; raises ValueError on an empty box."""
@@ -139,7 +164,7 @@ def as_yaml() -> str:
         rule = declared.metadata
         lines += _comment(rule['meaning'])
         if rule['choices']:
-            lines += _comment(f'One of: {", ".join(rule["choices"])}.')
+            lines += _comment(f'One of: {", ".join(filter(None, rule["choices"]))}.')
         if rule['at_least'] is not None:
             lines += _comment(f'From {rule["at_least"]:g} to {rule["at_most"]:g}.')
         lines.append(f'    {declared.name}: {_yaml(_default(declared))}')

@@ -24,10 +24,10 @@ reason until a step is accepted again. One thread at a time.
 
 from collections import Counter, deque
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 from rlrc_ros.arm.limits import FINGER_CLOSED_M, FINGER_OPEN_M
+from rlrc_ros.arm.proprio import proprio_of
 from rlrc_ros.arm.safety import JointCommand, Rejection, SafetyGate
 from rlrc_ros.nodes.plan import Pacer, Plan
 from rlrc_ros.nodes.senses import Frame, LOCKSTEP_GRACE_S, Now, Senses
@@ -37,8 +37,12 @@ from rlrc_ros.types import Action, Observation, StopReason
 _DRIVING = Rejection(StopReason.NONE, '')
 _INACTIVE = Rejection(StopReason.NOT_ACTIVE, 'activate the node to let the policy drive')
 _OVERTAKEN = {
-    StopReason.NO_INSTRUCTION, StopReason.NO_JOINT_STATE, StopReason.JOINT_STATE_STALE}
+    StopReason.NO_INSTRUCTION, StopReason.NO_IMAGE, StopReason.NO_JOINT_STATE,
+    StopReason.JOINT_STATE_STALE}
 """Conditions that in lockstep may only mean that a message was overtaken by the image."""
+AHEAD_SHARE = 0.25
+"""The next chunk is asked for this share of a step earlier than the slowest recent inference
+takes: as much as a step may begin early (plan.Pacer)."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,14 @@ class Pilot:
 
     def __init__(
         self, senses: Senses, gate: SafetyGate, *, action_horizon: int, lockstep: bool,
-        max_inference_s: float,
+        max_inference_s: float, proprio_layout: str = '',
     ) -> None:
-        """Begin inactive. `action_horizon` is the length of the policy's chunks."""
+        """
+        Begin inactive.
+
+        :param action_horizon: length of the policy's chunks
+        :param proprio_layout: what the policy reads of the arm (arm/proprio.py); empty: nothing
+        """
         self.senses = senses
         self.active = False
         self.stopped = False
@@ -78,6 +87,7 @@ class Pilot:
         self._action_horizon = action_horizon
         self._lockstep = lockstep
         self._max_inference_s = max_inference_s
+        self._proprio_layout = proprio_layout
         self._pacer = Pacer(round(gate.limits.period_s * 1e9))
         self._recent_inference_s: deque[float] = deque(maxlen=5)
         self._step = 0
@@ -151,14 +161,14 @@ class Pilot:
             self._open = self.senses.frame
             self._pacer.begin(now.ros_ns)
         if self._open is None:
-            return self._outcome(self._refused, command=self._answer_again())
+            return self._outcome(self._refused, command=self._answer_again(),
+                                 question=self._ask_ahead(now))
         if self._failure is not None:
             return self._refuse(self._failure, None, now)
         action = None if self._plan is None else self._plan.at(self._step)
-        question = self._next_question(action, now)
         if action is None:
-            return self._outcome(self._refused, question=question)
-        return self._execute(action, now, question)
+            return self._outcome(self._refused, question=self._ask_for_open_step(now))
+        return self._execute(action, now)
 
     def _fault(self, now: Now) -> Rejection | None:
         if self.stopped:
@@ -201,22 +211,40 @@ class Pilot:
         planned = self._plan is not None and self._plan.at(self._step) is not None
         return (planned or frame is not self._asked_frame) and self._pacer.is_due(now.ros_ns)
 
-    def _next_question(self, action: Action | None, now: Now) -> Question | None:
+    def _ask_for_open_step(self, now: Now) -> Question | None:
         frame = self.senses.frame
         if self._asked is not None or frame is self._asked_frame:
             return None
-        if action is not None:
-            # Think ahead in real time only: a run in lockstep must repeat exactly.
-            slowest_s = max(self._recent_inference_s, default=0.0)
-            lead = max(1, ceil(slowest_s / self._gate.limits.period_s))
-            if (self._lockstep or lead >= self._action_horizon
-                    or self._plan.left_after(self._step) >= lead):
-                return None
-        else:
-            self._open = frame  # a step that waited for its answer too long sees the newest image
+        self._open = frame  # a step that waited for its answer too long sees the newest image
+        return self._ask(frame, now)
+
+    def _ask_ahead(self, now: Now) -> Question | None:
+        """Ask for the next chunk just in time, while the arm still follows this one."""
+        # In real time only: a run in lockstep must repeat exactly.
+        frame, period_s = self.senses.frame, self._gate.limits.period_s
+        if (self._lockstep or self._action_horizon == 1 or self._plan is None
+                or self._asked is not None or frame is self._asked_frame):
+            return None
+        lead_s = max(self._recent_inference_s, default=0.0) + AHEAD_SHARE * period_s
+        if lead_s >= self._action_horizon * period_s:
+            return None  # its first actions would all be over; each step asks for itself
+        left_s = (self._pacer.due_in_ns(now.ros_ns) * 1e-9
+                  + self._plan.left_after(self._step - 1) * period_s)
+        return self._ask(frame, now) if left_s <= lead_s else None
+
+    def _ask(self, frame: Frame, now: Now) -> Question:
+        """Put the question whose answer begins with the present or next step."""
+        senses = self.senses
+        proprio = None
+        if self._proprio_layout:
+            joints = senses.joints
+            proprio = proprio_of(
+                self._proprio_layout, self._gate.kinematics.forward(joints.arm_rad),
+                joints.arm_rad, joints.finger_m)
         self._asked_frame = frame
         self._asked = Question(
-            Observation(frame.image, self.senses.instruction, stamp_s=frame.stamp_ns * 1e-9),
+            Observation(frame.image, senses.instruction, proprio, frame.stamp_ns * 1e-9,
+                        senses.extra_images()),
             self._step, frame.stamp_ns, now.steady_s)
         return self._asked
 
@@ -234,7 +262,7 @@ class Pilot:
             self._plan = Plan(
                 answer.chunk.actions, answer.question.step, answer.question.stamp_ns)
 
-    def _execute(self, action: Action, now: Now, question: Question | None) -> Outcome:
+    def _execute(self, action: Action, now: Now) -> Outcome:
         plan, joints = self._plan, self.senses.joints
         late_s = (self.senses.image_age_s(plan.stamp_ns, now)
                   - (self._step - plan.first_step) * self._gate.limits.period_s)
@@ -254,7 +282,7 @@ class Pilot:
         if not self.dry_run:
             self._commanded, self._q_commanded_rad = result, result.arm_rad
         self._holding, self._held_for, self._refused = False, None, _DRIVING
-        return self._close(_DRIVING, result, action, now, question)
+        return self._close(_DRIVING, result, action, now)
 
     def _refuse(self, refusal: Rejection, action: Action | None, now: Now) -> Outcome:
         self.refusals[refusal.reason] += 1
@@ -271,14 +299,13 @@ class Pilot:
         return command
 
     def _close(
-        self, verdict: Rejection, command: JointCommand | None, action: Action | None,
-        now: Now, question: Question | None = None,
+        self, verdict: Rejection, command: JointCommand | None, action: Action | None, now: Now,
     ) -> Outcome:
         frame, self._open = self._open, None
         self._step += 1
         self._answer(frame.stamp_ns, command)
         return Outcome(
-            verdict.reason, verdict.detail, command, frame.stamp_ns, action, question,
+            verdict.reason, verdict.detail, command, frame.stamp_ns, action, None,
             self.dry_run, max(self.senses.image_age_s(frame.stamp_ns, now),
                               now.steady_s - frame.arrived_s))
 

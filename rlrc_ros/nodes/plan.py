@@ -15,9 +15,10 @@
 """
 When the next step is due, and which action of a chunk belongs to it.
 
-A policy answers T actions for the T steps that begin with the image it saw. While it thinks about
-the next chunk the arm goes on with the last one, so the new chunk begins with the actions whose
-steps have passed: those are skipped, exactly as many as were executed and never more.
+A policy answers T actions for the T steps that begin with the first one after its image. It is
+asked just before the arm runs out of actions, so that it answers when the last one is done: all T
+are then executed. A policy that needs longer than a step is asked while some are still left; those
+go on meanwhile, and of the new chunk as many are skipped as were executed, never more.
 """
 
 from dataclasses import dataclass
@@ -64,6 +65,10 @@ class Pacer:
             return True
         ahead_ns = self._due_ns - now_ns
         return ahead_ns <= self._period_ns // 4 or ahead_ns > 2 * self._period_ns
+
+    def due_in_ns(self, now_ns: int) -> int:
+        """Return how long until a step is due, 0 or less where one is."""
+        return 0 if self._due_ns is None else self._due_ns - now_ns
 
     def begin(self, now_ns: int) -> None:
         """Note that a step begins now and set when the next one is due."""

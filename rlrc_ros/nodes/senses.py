@@ -71,8 +71,10 @@ class Senses:
 
     def __init__(
         self, max_image_age_s: float, max_joint_state_age_s: float, *, lockstep: bool,
+        extra_cameras: Sequence[str] = (),
     ) -> None:
-        """Begin knowing nothing."""
+        """Begin knowing nothing; the policy reads `extra_cameras` beside the first."""
+        self._extra_cameras = tuple(extra_cameras)
         self.max_image_age_s = max_image_age_s
         self._max_joint_state_age_s = max_joint_state_age_s
         self._lockstep = lockstep
@@ -83,6 +85,8 @@ class Senses:
         """Drop image and joint state: whatever comes next is from another scene."""
         self.frame: Frame | None = None
         self.joints: JointReading | None = None
+        self._extra_frames: dict[str, Frame] = {}
+        self._extra_invalid: dict[str, str] = {}
         self.newest_stamp_ns: int | None = None
         """Stamp of the newest image, fit or not."""
         self._newest_arrived_s = 0.0
@@ -95,6 +99,19 @@ class Senses:
         self.frame = frame
         self.newest_stamp_ns, self._newest_arrived_s = frame.stamp_ns, frame.arrived_s
         self._image_invalid = None
+
+    def see_extra(self, camera: str, frame: Frame) -> None:
+        """Take the newest image of a further camera."""
+        self._extra_frames[camera] = frame
+        self._extra_invalid.pop(camera, None)
+
+    def see_extra_invalid(self, camera: str, detail: str) -> None:
+        """Take note of a further camera's image that cannot be used."""
+        self._extra_invalid[camera] = f'camera {camera}: {detail}'
+
+    def extra_images(self) -> dict[str, np.ndarray]:
+        """Return the newest image (H, W, 3) of each further camera, by name."""
+        return {camera: self._extra_frames[camera].image for camera in self._extra_cameras}
 
     def see_invalid(self, detail: str, stamp_ns: int, arrived_s: float) -> None:
         """Take note of an image that cannot be used; the arm is held until one that can."""
@@ -129,8 +146,10 @@ class Senses:
         self.joints = JointReading(values[:6], float(values[6]), stamp_ns, arrived_s)
 
     def in_step(self) -> bool:
-        """Return whether the joint state belongs to the image (always so outside lockstep)."""
-        return not self._lockstep or self.joints.stamp_ns >= self.frame.stamp_ns
+        """Return whether all else belongs to the image (always so outside lockstep)."""
+        return not self._lockstep or all(
+            other.stamp_ns >= self.frame.stamp_ns
+            for other in (self.joints, *self._extra_frames.values()))
 
     def feels(self, now: Now) -> bool:
         """Return whether the newest joint state is fresh by arrival."""
@@ -150,7 +169,7 @@ class Senses:
         if not self.instruction:
             return Rejection(
                 StopReason.NO_INSTRUCTION, 'say what to do: publish a String on `instruction`')
-        return self._image_fault(now) or self._joint_fault(now)
+        return self._image_fault(now) or self._extra_fault(now) or self._joint_fault(now)
 
     def _image_fault(self, now: Now) -> Rejection | None:
         if self._image_invalid is not None:
@@ -160,6 +179,25 @@ class Senses:
         too_old = self._too_old(
             'image', self.frame.stamp_ns, self.frame.arrived_s, self.max_image_age_s, now)
         return Rejection(StopReason.IMAGE_STALE, too_old) if too_old else None
+
+    def _extra_fault(self, now: Now) -> Rejection | None:
+        for camera in self._extra_cameras:
+            if camera in self._extra_invalid:
+                return Rejection(StopReason.IMAGE_INVALID, self._extra_invalid[camera])
+            frame = self._extra_frames.get(camera)
+            if frame is None:
+                return Rejection(StopReason.NO_IMAGE, f'no image of the camera {camera} yet')
+            if self._lockstep:
+                late = (frame.stamp_ns < self.frame.stamp_ns
+                        and self.waited_s(now) > LOCKSTEP_GRACE_S)
+                too_old = late and (f'the newest image of the camera {camera} is older than the '
+                                    'image it should come with')
+            else:
+                too_old = self._too_old(f'image of the camera {camera}', frame.stamp_ns,
+                                        frame.arrived_s, self.max_image_age_s, now)
+            if too_old:
+                return Rejection(StopReason.IMAGE_STALE, too_old)
+        return None
 
     def _joint_fault(self, now: Now) -> Rejection | None:
         if self._joints_invalid is not None:

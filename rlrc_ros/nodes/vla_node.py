@@ -80,7 +80,7 @@ class VlaNode(LifecycleNode):
     """The node; `open_policy` and `inspect_checkpoint` can be replaced by a test's own."""
 
     def __init__(
-        self, *, open_policy: Callable[[str, str], ActingPolicy] = Policy.open,
+        self, *, open_policy: Callable[..., ActingPolicy] = Policy.open,
         inspect_checkpoint: Callable[[str], CheckpointSummary] = inspect, **node_options,
     ) -> None:
         """Declare parameters and services; nothing is loaded before the node is configured."""
@@ -176,19 +176,23 @@ class VlaNode(LifecycleNode):
     def _configure(self) -> None:
         parameters = read_parameters(self)
         summary = self._inspect_checkpoint(parameters.checkpoint)
-        check_checkpoint(summary)
+        check_checkpoint(summary, parameters)
         image_type = IMAGE_TYPES[parameters.image_transport]
-        check_topics(self, {'image': image_type, 'joint_states': JointState})
+        extra_topics = parameters.extra_topics()
+        check_topics(self, {'image': image_type, 'joint_states': JointState,
+                            **dict.fromkeys(extra_topics.values(), image_type)})
         period_s = 1.0 / summary.control_hz
         gate = SafetyGate(parameters.safety_limits(period_s))
         senses = Senses(parameters.max_image_age_s, parameters.max_joint_state_age_s,
-                        lockstep=parameters.lockstep)
+                        lockstep=parameters.lockstep, extra_cameras=summary.cameras[1:])
+        layout = parameters.proprio_layout or summary.proprio_layout
+        choice = {'unnorm_key': parameters.unnorm_key} if parameters.unnorm_key else {}
         self.get_logger().info(
             f'loading checkpoint={parameters.checkpoint} parameters={summary.parameters} '
             f'image_px={summary.image_size_px} action_horizon={summary.action_horizon} '
             f'control_hz={summary.control_hz:g}')
         self._worker = InferenceWorker(
-            lambda: self._open_policy(parameters.checkpoint, parameters.device),
+            lambda: self._open_policy(parameters.checkpoint, parameters.device, **choice),
             self._wake_control)
         self._worker.wait_until_open()
         self._settings, self._summary, self._period_s = parameters, summary, period_s
@@ -197,7 +201,8 @@ class VlaNode(LifecycleNode):
             self._dry_run = self._dry_run or parameters.dry_run
             self._pilot = Pilot(
                 senses, gate, action_horizon=summary.action_horizon,
-                lockstep=parameters.lockstep, max_inference_s=parameters.max_inference_s)
+                lockstep=parameters.lockstep, max_inference_s=parameters.max_inference_s,
+                proprio_layout=layout if summary.reads_proprio else '')
             self._pilot.stopped, self._pilot.dry_run = self._stopped, self._dry_run
             self._pilot.hear(parameters.instruction)
         # After the pilot: a latched instruction comes once, at once, and must find it.
@@ -214,6 +219,9 @@ class VlaNode(LifecycleNode):
                 (String, 'instruction', self._on_instruction, QoSProfile(depth=1)),
                 (JointState, 'joint_states', self._on_joint_state,
                  QoSProfile(depth=10, reliability=reliability)),
+                *((image_type, topic, self._on_extra_image(camera),
+                   QoSProfile(depth=1, reliability=reliability))
+                  for camera, topic in parameters.extra_topics().items()),
                 (image_type, 'image', self._on_image,
                  QoSProfile(depth=1, reliability=reliability))):
             subscription = self.create_subscription(
@@ -258,6 +266,21 @@ class VlaNode(LifecycleNode):
         self._reporter.timings.count('images', arrived_s)
         self._wake.trigger()
 
+    def _on_extra_image(
+        self, camera: str,
+    ) -> Callable[[Image | CompressedImage], None]:
+        def on_image(message: Image | CompressedImage) -> None:
+            try:
+                frame = Frame(decode(message, self._summary.image_size_px),
+                              _to_ns(message.header.stamp), monotonic())
+            except ImageError as error:
+                detail = str(error)
+                self._sense(lambda senses: senses.see_extra_invalid(camera, detail))
+            else:
+                self._sense(lambda senses: senses.see_extra(camera, frame))
+            self._wake.trigger()
+        return on_image
+
     def _on_joint_state(self, message: JointState) -> None:
         arrived_s = monotonic()
         self._sense(lambda senses: senses.feel(
@@ -285,7 +308,7 @@ class VlaNode(LifecycleNode):
         self, topic: str,
     ) -> Callable[[QoSRequestedIncompatibleQoSInfo], None]:
         def tell(event: QoSRequestedIncompatibleQoSInfo) -> None:
-            if topic in ('image', 'joint_states'):
+            if topic not in ('episode', 'instruction'):
                 self.get_logger().warning(
                     f'a publisher of {topic} offers best effort, this node asks for reliable: '
                     'nothing will arrive. Set sensor_reliability:=best_effort')

@@ -18,7 +18,9 @@ Action tokens ↔ normalised actions ↔ metres and radians. One place, for trai
 OpenVLA's numbers (arXiv 2406.09246): 256 edges evenly over [-1, 1] make 255 bins; a value
 becomes id `vocab_end - digitize(value)`, an id becomes the centre of its bin: -1 is the highest.
 Normalisation maps the 1st and 99th percentile of the training actions to -1 and 1; dimensions
-whose mask is false (the gripper) pass as they are.
+whose mask is false (the gripper) pass as they are. OpenVLA-OFT (arXiv 2502.19645) can take the
+least and greatest instead, scales the robot's state likewise, and widens the range by 1e-8 on the
+way back too, which OpenVLA does not.
 """
 
 from dataclasses import dataclass
@@ -26,6 +28,11 @@ from dataclasses import dataclass
 import numpy as np
 from rlrc_ros.types import Action, ActionChunk
 from rlrc_ros.vla.config import ActionConfig
+
+RANGE_EPSILON = 1e-8
+"""Keeps a range of zero from dividing; official code adds it to every range."""
+LIMITS = {'bounds_q99': ('q01', 'q99'), 'bounds': ('min', 'max')}
+"""What is mapped to -1 and 1, by the normalisation's official name."""
 
 
 class ActionTokenizer:
@@ -55,12 +62,16 @@ class ActionTokenizer:
 
 @dataclass(frozen=True)
 class NormStats:
-    """Action statistics of one data set, as in OpenVLA's dataset_statistics.json."""
+    """Statistics of one data set's actions or states, as in OpenVLA's dataset_statistics.json."""
 
     q01: np.ndarray
+    """1st percentile; the least value where the checkpoint normalises by `bounds`."""
     q99: np.ndarray
+    """99th percentile; the greatest value likewise."""
     mask: np.ndarray
     """False: this dimension is not normalised."""
+    widened_by: float = 0.0
+    """Added to the range when actions are brought back: 1e-8 in OpenVLA-OFT, 0 in OpenVLA."""
 
     def __post_init__(self) -> None:
         if not len(self.q01) == len(self.q99) == len(self.mask):
@@ -70,30 +81,45 @@ class NormStats:
             raise ValueError('q01 and q99 must be finite')
 
     @classmethod
-    def from_json(cls, entry: dict) -> 'NormStats':
+    def from_json(cls, entry: dict, part: str = 'action', normalisation: str = 'bounds_q99',
+                  widened_by: float = 0.0) -> 'NormStats':
         """
         Read one data set's entry; a missing mask means that all is normalised.
 
-        :raises ValueError: no action statistics in it, or not finite
+        :param part: `action`, or `proprio` for the robot's state
+        :param normalisation: `bounds_q99` takes the percentiles, `bounds` least and greatest
+        :raises ValueError: no such statistics in it, or not finite
         """
+        low, high = LIMITS[normalisation]
         try:
-            action = entry['action']
-            q01 = np.array(action['q01'], dtype=np.float64)
-            q99 = np.array(action['q99'], dtype=np.float64)
+            numbers = entry[part]
+            q01 = np.array(numbers[low], dtype=np.float64)
+            q99 = np.array(numbers[high], dtype=np.float64)
         except (KeyError, TypeError) as error:
-            raise ValueError(f'no action statistics q01 and q99: {error}') from error
-        return cls(q01, q99, np.array(action.get('mask', np.ones(len(q01))), dtype=bool))
+            raise ValueError(f'no {part} statistics {low} and {high}: {error}') from error
+        return cls(q01, q99, np.array(numbers.get('mask', np.ones(len(q01))), dtype=bool),
+                   widened_by)
 
     def normalise(self, actions: np.ndarray) -> np.ndarray:
         """Return actions (..., dim) scaled to [-1, 1] where the mask says so."""
-        scaled = 2.0 * (actions - self.q01) / (self.q99 - self.q01 + 1e-8) - 1.0
+        scaled = 2.0 * (actions - self.q01) / (self.q99 - self.q01 + RANGE_EPSILON) - 1.0
         scaled = np.where(self.q01 == self.q99, 0.0, np.clip(scaled, -1.0, 1.0))
         return np.where(self.mask, scaled, actions)
 
+    def normalise_state(self, state: np.ndarray) -> np.ndarray:
+        """
+        Return a robot state (..., dim) as OpenVLA-OFT reads it: all of it within [-1, 1].
+
+        Unlike in normalise(), a state that never changed in training becomes -1, not 0, and
+        dimensions outside the mask are clipped too; official inference does both.
+        """
+        scaled = 2.0 * (state - self.q01) / (self.q99 - self.q01 + RANGE_EPSILON) - 1.0
+        return np.clip(np.where(self.mask, scaled, state), -1.0, 1.0)
+
     def unnormalise(self, normalised: np.ndarray) -> np.ndarray:
         """Return normalised actions (..., dim) in metres, radians and gripper."""
-        scaled = 0.5 * (normalised + 1.0) * (self.q99 - self.q01) + self.q01
-        return np.where(self.mask, scaled, normalised)
+        span = self.q99 - self.q01 + self.widened_by
+        return np.where(self.mask, 0.5 * (normalised + 1.0) * span + self.q01, normalised)
 
 
 def statistics_of(actions: np.ndarray, episodes: int) -> dict:
@@ -112,8 +138,10 @@ def statistics_of(actions: np.ndarray, episodes: int) -> dict:
         'num_transitions': len(actions), 'num_trajectories': episodes}
 
 
-def action_chunk(ids: np.ndarray, tokenizer: ActionTokenizer, stats: NormStats,
-                 horizon: int = 1) -> ActionChunk:
-    """Turn the token ids (horizon x dim,) of one answer into actions for the arm."""
-    vectors = stats.unnormalise(tokenizer.decode(ids).reshape(horizon, -1))
+def action_chunk(vectors: np.ndarray) -> ActionChunk:
+    """
+    Turn one answer (horizon, 7), in metres, radians and gripper, into actions for the arm.
+
+    :raises ValueError: not seven numbers an action
+    """
     return ActionChunk(tuple(Action.from_vector(vector) for vector in vectors))

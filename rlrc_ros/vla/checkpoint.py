@@ -22,7 +22,8 @@ Open and save a checkpoint folder; refuse a wrong one before memory is spent.
     provenance.json           how it came about: command, config, seed, commit, versions, measures
 
 An official OpenVLA folder opens through the same door (vla/official.py): its weights may lie in
-shards and its statistics in config.json. A folder is written beside its final place and moved
+shards and its statistics in config.json; OpenVLA-OFT's has .pt files beside them, which are
+converted (vla/oft_files.py). A folder is written beside its final place and moved
 there when it is whole.
 """
 
@@ -33,7 +34,7 @@ import os
 from pathlib import Path
 import shutil
 
-from rlrc_ros.vla import official
+from rlrc_ros.vla import official, oft_files
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.inspection import (
     CheckpointSummary,
@@ -41,13 +42,13 @@ from rlrc_ros.vla.inspection import (
     inspect,
     PROVENANCE,
     STATISTICS,
+    stored_tensors,
     TOKENIZER,
 )
 from rlrc_ros.vla.model import skeleton, Vla
 from rlrc_ros.vla.shards import (
     CheckpointError,
     DTYPES,
-    list_tensors,
     PICKLE_SUFFIXES,
     read_metadata,
     read_tensor,
@@ -77,7 +78,7 @@ def open_checkpoint(folder: str | Path, device: str | torch.device = 'cpu',
     summary = inspect(folder)
     tokenizer = _open_tokenizer(summary.folder / TOKENIZER, summary.config)
     model = skeleton(summary.config)
-    tensors = list_tensors(summary.folder)
+    tensors = stored_tensors(summary.folder, summary.layout)
     model.load_state_dict({name: read_tensor(name, tensors[name], dtype, device)
                            for name in model.state_dict()}, assign=True)
     return Checkpoint(summary, model.eval().requires_grad_(False), tokenizer)
@@ -138,9 +139,9 @@ def save_official(folder: Path, model: Vla, source: str | Path) -> Path:
     """
     Write weights in the layout of the official folder that they were opened from.
 
-    Shards, dtypes, config.json, tokenizer and statistics are the source's. Tensors that play no
-    part are not kept in memory; they are read from the source again. An unchanged model comes back
-    bit for bit.
+    Shards, OpenVLA-OFT's .pt files, dtypes, config.json, tokenizer and statistics are the
+    source's. Tensors that play no part are not kept in memory; they are read from the source
+    again. An unchanged model comes back bit for bit.
 
     :param model: opened from `source`, its weights perhaps trained since, its shape the same
     :param source: an official folder
@@ -149,7 +150,8 @@ def save_official(folder: Path, model: Vla, source: str | Path) -> Path:
     summary = inspect(source)
     if summary.layout != official.MODEL_TYPE:
         raise CheckpointError(f'{source} is not an official OpenVLA folder; use save_checkpoint()')
-    tensors, weights = list_tensors(summary.folder), model.state_dict()
+    tensors = stored_tensors(summary.folder, summary.layout)
+    weights = model.state_dict()
     for name, tensor in weights.items():
         if name not in tensors or tensors[name].shape != tuple(tensor.shape):
             raise CheckpointError(
@@ -167,6 +169,11 @@ def save_official(folder: Path, model: Vla, source: str | Path) -> Path:
             if file.is_file() and not file.name.endswith(('.safetensors', *PICKLE_SUFFIXES)):
                 shutil.copyfile(file, path / file.name)
         for shard in sorted({each.path for each in tensors.values()}):
+            if shard.suffix == '.pt':  # a part of OpenVLA-OFT, under the names that it had
+                part = shard.name.partition('--')[0]
+                torch.save({name: current(f'{part}.{name.removeprefix("module.")}')
+                            for name in oft_files.read_state(shard)}, path / shard.name)
+                continue
             save_file({name: current(name) for name, each in tensors.items()
                        if each.path == shard}, path / shard.name, metadata=read_metadata(shard))
     return write_folder(folder, write)

@@ -27,6 +27,12 @@ MODEL_TYPE = 'rlrc_vla'
 STEMS = ('patch', 'conv')
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RESIZE_STRATEGIES = ('resize-naive', 'letterbox', 'resize-crop')
+MAIN_CAMERA = 'image'
+"""The camera that every policy reads; Observation.image holds its picture."""
+PARALLEL_HEADS = ('l1', 'discrete')
+NORMALISATIONS = ('bounds_q99', 'bounds')
+PROPRIO_LAYOUTS = {'xyz_rpy_gripper': 7, 'xyz_axis_angle_fingers': 8, 'joints_gripper': 7}
+"""What a proprio vector can hold, and its length; rlrc_ros/arm/proprio.py makes them."""
 OPENVLA_PROMPT = 'In: What action should the robot take to {instruction}?\nOut:'
 VICUNA_PROMPT = (
     'A chat between a curious user and an artificial intelligence assistant. The assistant gives '
@@ -168,6 +174,45 @@ class ImageConfig:
 
 
 @dataclass(frozen=True)
+class ParallelConfig:
+    """
+    OpenVLA-OFT (arXiv 2502.19645): a chunk in one pass, each token seeing every other.
+
+    Without it a policy decodes token after token, as OpenVLA does.
+    """
+
+    head: str
+    """`l1` regresses the actions, `discrete` takes each token's most likely id."""
+    cameras: tuple[str, ...] = (MAIN_CAMERA,)
+    """In the order of training; the first is `image`, others are Observation.extra_images."""
+    proprio_dim: int = 0
+    """Numbers of robot state that the policy reads; 0 for none."""
+    proprio_layout: str = ''
+    """What those numbers are, one of PROPRIO_LAYOUTS; empty where it is not known."""
+    normalisation: str = 'bounds_q99'
+    """Statistics that scale actions and proprio: `bounds_q99` or `bounds`, least and greatest."""
+
+    def __post_init__(self) -> None:
+        _require(self.head in PARALLEL_HEADS,
+                 f'parallel head {self.head!r} is not built; there are: '
+                 f'{", ".join(PARALLEL_HEADS)}')
+        _require(all(isinstance(name, str) and name for name in self.cameras)
+                 and self.cameras[:1] == (MAIN_CAMERA,)
+                 and len(set(self.cameras)) == len(self.cameras),
+                 f'cameras are different names, the first of them {MAIN_CAMERA!r}, got '
+                 f'{self.cameras}')
+        _require(type(self.proprio_dim) is int and self.proprio_dim >= 0,
+                 f'proprio_dim is a whole number, 0 for none, got {self.proprio_dim!r}')
+        _require(self.normalisation in NORMALISATIONS,
+                 f'normalisation {self.normalisation!r} is not known; there are: '
+                 f'{", ".join(NORMALISATIONS)}')
+        layouts = [name for name, dim in PROPRIO_LAYOUTS.items() if dim == self.proprio_dim]
+        _require(self.proprio_layout in ('', *layouts),
+                 f'proprio_layout {self.proprio_layout!r} is none of {self.proprio_dim} numbers; '
+                 f'there are: {", ".join(layouts) or "none of that length"}')
+
+
+@dataclass(frozen=True)
 class VlaConfig:
     """A whole vision-language-action model."""
 
@@ -184,6 +229,8 @@ class VlaConfig:
     image: ImageConfig = ImageConfig()
     projector_layers: int = 3
     """3 behind two towers (fused-gelu-mlp), 2 behind one (gelu-mlp)."""
+    parallel: ParallelConfig | None = None
+    """Set for OpenVLA-OFT's way of decoding."""
 
     def __post_init__(self) -> None:
         _require(1 <= len(self.towers) <= 2, f'one or two towers, got {len(self.towers)}')
@@ -213,8 +260,23 @@ class VlaConfig:
 
     @property
     def num_patches(self) -> int:
-        """Return the number of image tokens that the decoder sees."""
+        """Return the number of tokens that one image becomes."""
         return self.towers[0].num_patches
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Return the names of the cameras that the policy reads, in order."""
+        return self.parallel.cameras if self.parallel else (MAIN_CAMERA,)
+
+    @property
+    def proprio_dim(self) -> int:
+        """Return how many numbers of robot state the policy reads; 0 for none."""
+        return self.parallel.proprio_dim if self.parallel else 0
+
+    @property
+    def context_tokens(self) -> int:
+        """Return how many tokens of images and robot state stand behind the first token."""
+        return self.num_patches * len(self.cameras) + bool(self.proprio_dim)
 
     @property
     def vision_dim(self) -> int:
@@ -256,6 +318,10 @@ class VlaConfig:
             fields['action'] = ActionConfig(**fields['action'])
             fields['image'] = ImageConfig(**fields.get('image', {}))
             fields['instructions'] = tuple(fields.get('instructions', ()))
+            if fields.get('parallel') is not None:
+                parallel = dict(fields['parallel'])
+                fields['parallel'] = ParallelConfig(
+                    **{**parallel, 'cameras': tuple(parallel.get('cameras', (MAIN_CAMERA,)))})
             return cls(**fields)
         except (TypeError, KeyError) as error:
             raise ConfigError(f'config.json does not describe a model: {error}') from error

@@ -35,17 +35,28 @@ def gpu_bytes(config: VlaConfig, parameters: int) -> dict[str, int]:
 
     :param parameters: those that are loaded
     """
-    tokens = config.num_patches + PROMPT_TOKENS + config.action_tokens
+    tokens = config.context_tokens + PROMPT_TOKENS + config.action_tokens
     decoder = config.decoder
     heads = sum(layer.num_heads for layer in decoder.layers)
     widest = max(3 * layer.intermediate_size + 4 * layer.num_heads * decoder.head_dim
                  for layer in decoder.layers)
     towers = max((tower.mlp_hidden + 4 * tower.embed_dim) * tower.num_patches
-                 for tower in config.towers)
+                 for tower in config.towers) * len(config.cameras)
     return {'weights': parameters * BF16_BYTES,
-            'KV cache': 2 * heads * decoder.head_dim * tokens * BF16_BYTES,
+            'KV cache': (0 if config.parallel  # one pass keeps no keys and values
+                         else 2 * heads * decoder.head_dim * tokens * BF16_BYTES),
             'activations': max(tokens * (widest + 4 * decoder.hidden_size), towers) * BF16_BYTES,
             'CUDA': CUDA_BYTES}
+
+
+def _parallel_in_words(config: VlaConfig) -> str:
+    """Say how an OpenVLA-OFT decodes and what it reads."""
+    parallel, action = config.parallel, config.action
+    state = (f'{parallel.proprio_dim} numbers ({parallel.proprio_layout or "layout not said"})'
+             if parallel.proprio_dim else 'none')
+    return (f'parallel (OpenVLA-OFT), {parallel.head} head: {action.horizon} actions of '
+            f'{action.dim} numbers in one pass; cameras {", ".join(parallel.cameras)}; robot '
+            f'state {state}; normalisation {parallel.normalisation}')
 
 
 def describe(summary: CheckpointSummary) -> dict[str, str]:
@@ -65,7 +76,7 @@ def describe(summary: CheckpointSummary) -> dict[str, str]:
         '  decoder': f'{len(decoder.layers)} layers of {decoder.hidden_size}, {shape}; '
                      f'vocabulary {decoder.vocab_size}',
         '  parameters': ', '.join(f'{part} {count / 1e6:.1f} M'
-                                  for part, count in summary.parts.items()),
+                                  for part, count in summary.parts.items() if count),
         '  GPU memory': f'about {sum(needs.values()) / 2**30:.2f} GiB in bf16, one image at a '
                         'time: ' + ', '.join(
                             f'{name} {size / 2**30:.2f}' for name, size in needs.items()),
@@ -73,6 +84,8 @@ def describe(summary: CheckpointSummary) -> dict[str, str]:
         '  statistics': '; '.join(
             f'{key} ({len(stats.q01)} dimensions, {int(stats.mask.sum())} scaled)'
             for key, stats in summary.norm_stats.items())}
+    if config.parallel:
+        lines['  decoding'] = _parallel_in_words(config)
     if summary.unused_parameters:
         lines['  parameters'] += (f'; {summary.unused_parameters / 1e6:.1f} M in the folder play '
                                   'no part and are not loaded')

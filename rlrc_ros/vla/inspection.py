@@ -23,9 +23,9 @@ import json
 import math
 from pathlib import Path
 
-from rlrc_ros.vla import official
+from rlrc_ros.vla import official, oft_files
 from rlrc_ros.vla.actions import NormStats
-from rlrc_ros.vla.config import ConfigError, MODEL_TYPE, VlaConfig
+from rlrc_ros.vla.config import ConfigError, MODEL_TYPE, ParallelConfig, VlaConfig
 from rlrc_ros.vla.model import skeleton
 from rlrc_ros.vla.shards import check_dtypes, CheckpointError, list_tensors, StoredTensor, WEIGHTS
 
@@ -33,7 +33,8 @@ CONFIG, TOKENIZER, PREPROCESSOR = 'config.json', 'tokenizer.json', 'preprocessor
 STATISTICS, PROVENANCE = 'dataset_statistics.json', 'provenance.json'
 PARTS = {'vision_backbone.': 'vision towers', 'projector.': 'projector',
          'language_model.model.embed_tokens.': 'embeddings',
-         'language_model.model.': 'decoder', 'language_model.lm_head.': 'head'}
+         'language_model.model.': 'decoder', 'language_model.lm_head.': 'head',
+         'action_head.': 'action head', 'proprio_projector.': 'proprio projector'}
 """Parts of the model by how their tensors' names begin; the first that fits counts."""
 
 
@@ -56,6 +57,8 @@ class CheckpointSummary:
     """Parameters that lie in the folder and play no part; they are not loaded."""
     auto_map: tuple[str, ...] = ()
     """Code that the folder names for others to run; never run here."""
+    proprio_stats: dict[str, NormStats] = field(default_factory=dict)
+    """Statistics of the robot's state by data set, where the policy reads it."""
 
     @property
     def image_size_px(self) -> tuple[int, int]:
@@ -65,12 +68,22 @@ class CheckpointSummary:
     @property
     def cameras(self) -> tuple[str, ...]:
         """Return the names of the cameras that the policy reads."""
-        return ('image',)
+        return self.config.cameras
 
     @property
     def reads_proprio(self) -> bool:
         """Return whether the policy reads the robot's state."""
-        return False
+        return self.config.proprio_dim > 0
+
+    @property
+    def proprio_dim(self) -> int:
+        """Return how many numbers of robot state the policy reads."""
+        return self.config.proprio_dim
+
+    @property
+    def proprio_layout(self) -> str:
+        """Return what those numbers are (config.PROPRIO_LAYOUTS), or nothing if not known."""
+        return self.config.parallel.proprio_layout if self.config.parallel else ''
 
     @property
     def action_horizon(self) -> int:
@@ -130,28 +143,64 @@ def inspect(folder: str | Path) -> CheckpointSummary:
     tensors: dict[str, StoredTensor] = {}
     try:
         if kind == official.MODEL_TYPE:
-            norm_stats = _norm_stats(*_official_statistics(folder, document))
-            tensors = list_tensors(folder)
+            path, statistics = _official_statistics(folder, document)
+            tensors = stored_tensors(folder, kind)
+            parallel, horizon, dim = _read_parallel(document, tensors, path, statistics)
+            norm_stats = _norm_stats(path, statistics, parallel)
             config = official.read_config(
                 document,
                 _read_json(folder, PREPROCESSOR) if (folder / PREPROCESSOR).exists() else {},
                 {name: each.shape for name, each in tensors.items()}, _model_name(folder),
-                _main_dim(norm_stats))
+                dim, parallel, horizon)
             unused = official.unused_shapes(config)
         else:
             config, unused = VlaConfig.from_json(document), {}
-            norm_stats = _norm_stats(
-                folder / STATISTICS, _read_json(folder, STATISTICS))
+            path, statistics = folder / STATISTICS, _read_json(folder, STATISTICS)
+            norm_stats = _norm_stats(path, statistics, config.parallel)
             _check_dims(folder, norm_stats, config)
             tensors = list_tensors(folder)
     except ConfigError as error:
         raise CheckpointError(f'{folder / CONFIG}: {error}') from error
+    proprio_stats = _proprio_stats(path, statistics, config)
     parts = _check_weights(folder, tensors, config, unused)
     provenance = _read_json(folder, PROVENANCE) if (folder / PROVENANCE).exists() else {}
     return CheckpointSummary(
         folder, config, norm_stats, sum(parts.values()),
         sum(path.stat().st_size for path in {each.path for each in tensors.values()}), provenance,
-        kind, parts, sum(tensors[name].numel for name in unused.keys() & tensors.keys()), auto_map)
+        kind, parts, sum(tensors[name].numel for name in unused.keys() & tensors.keys()), auto_map,
+        proprio_stats)
+
+
+def stored_tensors(folder: Path, kind: str) -> dict[str, StoredTensor]:
+    """
+    Return where every tensor of a folder lies, those of OpenVLA-OFT's .pt files included.
+
+    :param kind: the folder's model_type
+    :raises CheckpointError: as list_tensors() and oft_files.list_parts()
+    """
+    parts = oft_files.list_parts(folder) if kind == official.MODEL_TYPE else {}
+    return list_tensors(folder) | parts
+
+
+def _read_parallel(document: dict, tensors: dict[str, StoredTensor], path: Path,
+                   statistics: dict) -> tuple[ParallelConfig | None, int, int]:
+    """Return how an official folder decodes in parallel, if so; its horizon; its action_dim."""
+    stats = _norm_stats(path, statistics)
+    parts = {name: each for name, each in tensors.items()
+             if name.startswith(tuple(f'{part}.' for part in oft_files.PARTS))}
+    own = official.own_fields(document)
+    answers = parts.get('action_head.model.fc2.bias')
+    dims = sorted({len(each.q01) for each in stats.values()})
+    if answers is not None and answers.numel not in dims:
+        raise CheckpointError(
+            f'{answers.path} answers actions of {answers.numel} numbers, {path} has statistics of '
+            f'{", ".join(map(str, dims))}; the files come from different checkpoints')
+    dim = _main_dim(stats) if answers is None else answers.numel
+    states = [len(entry['proprio'].get('q01', ())) for entry in statistics.values()
+              if isinstance(entry.get('proprio'), dict)]
+    parallel, horizon = oft_files.read_parallel(
+        own, parts, dim, states[0] if states else 0) or (None, 1)
+    return parallel, horizon, dim
 
 
 def _model_name(folder: Path) -> str:
@@ -173,17 +222,39 @@ def _official_statistics(folder: Path, document: dict) -> tuple[Path, dict]:
     return folder / CONFIG, statistics if isinstance(statistics, dict) else {}
 
 
-def _norm_stats(path: Path, statistics: dict) -> dict[str, NormStats]:
+def _norm_stats(path: Path, statistics: dict,
+                parallel: ParallelConfig | None = None) -> dict[str, NormStats]:
     norm_stats = {}
+    options = (parallel.normalisation, oft_files.WIDENED_BY) if parallel else ()
     for key, entry in statistics.items():
         try:
-            norm_stats[key] = NormStats.from_json(entry)
+            norm_stats[key] = NormStats.from_json(entry, 'action', *options)
         except ValueError as error:
             raise CheckpointError(f'{path}, {key!r}: {error}') from error
     if not norm_stats:
         raise CheckpointError(f'{path} holds statistics of no data set; without them an action '
                               f'has no unit. Copy {STATISTICS} from the training run')
     return norm_stats
+
+
+def _proprio_stats(path: Path, statistics: dict, config: VlaConfig) -> dict[str, NormStats]:
+    """Return the statistics of robot states that fit the policy; none where it reads no state."""
+    if not config.proprio_dim:
+        return {}
+    fitting = {}
+    for key, entry in statistics.items():
+        try:
+            stats = NormStats.from_json(entry, 'proprio', config.parallel.normalisation)
+        except ValueError as error:
+            raise CheckpointError(
+                f'{path}, {key!r}: {error}; the policy reads the state of the robot, so its '
+                'statistics are needed') from error
+        if len(stats.q01) != config.proprio_dim:
+            raise CheckpointError(
+                f'{path}, {key!r} has states of {len(stats.q01)} numbers, the policy reads '
+                f'{config.proprio_dim}; the files come from different checkpoints')
+        fitting[key] = stats
+    return fitting
 
 
 def _main_dim(norm_stats: dict[str, NormStats]) -> int:

@@ -84,7 +84,7 @@ def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tens
 
 
 class SelfAttention(nn.Module):
-    """Causal attention with this layer's own number of heads."""
+    """Attention, causal unless a mask says otherwise, with this layer's own number of heads."""
 
     def __init__(self, config: DecoderConfig, widths: LayerWidths, index: int):
         super().__init__()
@@ -98,7 +98,7 @@ class SelfAttention(nn.Module):
     def forward(self, x: torch.Tensor, rope: tuple[torch.Tensor, torch.Tensor],
                 positions: torch.Tensor, cache: KVCache | None,
                 mask: torch.Tensor | None) -> torch.Tensor:
-        """Map (B, L, E) to the same shape; mask (B, 1, L, S) or None for plain causal."""
+        """Map (B, L, E) to the same shape; mask (B, 1, L or 1, S) or None for plain causal."""
         batch, length, _ = x.shape
         shape = (batch, length, self.num_heads, self.head_dim)
         q = _rotate(self.q_proj(x).view(shape).transpose(1, 2), *rope)
@@ -156,22 +156,26 @@ class Decoder(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
     def forward(self, embeddings: torch.Tensor, positions: torch.Tensor | None = None,
-                cache: KVCache | None = None) -> torch.Tensor:
+                cache: KVCache | None = None,
+                visible: torch.Tensor | None = None) -> torch.Tensor:
         """
         Run new tokens through the layers.
 
         Without positions this is a prefill (or a training pass): tokens stand at 0 ... L - 1 and
         attend causally to each other; with a cache their keys and values are kept. With positions
-        the tokens continue the cache's rows.
+        the tokens continue the cache's rows. With `visible` attention is not causal: every token
+        sees every token that is visible (OpenVLA-OFT); positions and cache are then not used.
 
         :param embeddings: (B, L, E)
         :param positions: (B, L) slot of every new token in its own row, or None
+        :param visible: (B, L) bool, false for padding, or None
         :return: hidden states after the final norm (B, L, E)
         """
         batch, length, _ = embeddings.shape
         mask = None
         if positions is None:
             positions = torch.arange(length, device=embeddings.device).expand(batch, -1)
+            mask = None if visible is None else visible[:, None, None]  # (B, 1, 1, L)
         else:
             slots = torch.arange(cache.slots, device=embeddings.device)
             mask = (slots <= positions[..., None])[:, None]  # (B, 1, L, S)

@@ -17,20 +17,26 @@ The whole VLA: towers + projector + decoder + head, with OpenVLA's key names and
 
 The decoder sees [BOS] [image patches] [rest of the prompt] [action tokens]. Training asks for
 the logits of the action tokens in one pass; acting prefills the prompt once, then decodes token by
-token.
+token. A model of OpenVLA-OFT has the same parts and a few more, and decodes in parallel:
+vla/parallel.py.
 
-Legend: B batch, P patches, T prompt tokens (padded), A action tokens, E hidden_size, V vocabulary.
+Legend: B batch, C cameras, P patches, T prompt tokens (padded), A action tokens, E hidden_size,
+V vocabulary.
 """
 
 from dataclasses import dataclass
 
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.language import KVCache, LanguageModel
+from rlrc_ros.vla.parallel import L1ActionHead, ProprioProjector
 from rlrc_ros.vla.vision import VisionBackbone
 import torch
 from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+FRESH_BY_WIDTH = ('vision_backbone', 'projector', 'action_head', 'proprio_projector')
+"""Parts whose fresh weights are drawn with deviation 1 / sqrt(inputs)."""
 
 
 class Projector(nn.Module):
@@ -78,6 +84,11 @@ class Vla(nn.Module):
         self.projector = Projector(
             config.vision_dim, config.decoder.hidden_size, config.projector_layers)
         self.language_model = LanguageModel(config.decoder)
+        if config.parallel and config.parallel.head == 'l1':
+            self.action_head = L1ActionHead(config.decoder.hidden_size, config.action.dim)
+        if config.proprio_dim:
+            self.proprio_projector = ProprioProjector(
+                config.proprio_dim, config.decoder.hidden_size)
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw fresh weights: normal(0, 0.02), residual outputs scaled down with depth."""
@@ -92,15 +103,17 @@ class Vla(nn.Module):
             spread = 0.02
             if name.endswith(('o_proj.weight', 'down_proj.weight')):
                 spread /= (2 * depth) ** 0.5
-            elif name.startswith(('vision_backbone', 'projector')) and parameter.dim() == 2:
+            elif name.startswith(FRESH_BY_WIDTH) and parameter.dim() == 2:
                 spread = parameter.shape[1] ** -0.5
             parameter.data.normal_(0, spread, generator=generator)
 
     # ------------------------------------------------------------------ parts
 
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turn pixels (B, 3 x towers, H, W) into decoder embeddings (B, P, E)."""
-        return self.projector(self.vision_backbone(pixels))
+        """Turn pixels (B, C x 3 x towers, H, W) into decoder embeddings (B, C x P, E)."""
+        each = pixels.reshape(-1, 3 * len(self.config.towers), *pixels.shape[2:])
+        patches = self.projector(self.vision_backbone(each))  # (B x C, P, E)
+        return patches.reshape(len(pixels), -1, patches.shape[-1])
 
     def embed(self, input_ids: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
         """Insert the patches (B, P, E) behind the first token of input_ids (B, T)."""
@@ -156,8 +169,11 @@ class Vla(nn.Module):
         :param lengths: (B,) true length of each prompt
         :param temperature: 0 takes the most likely token, more samples
         :param action_tokens: A; without it, what the config says
+        :raises ValueError: a model that decodes in parallel, as vla/parallel.py does
         """
         config = self.config
+        if config.parallel is not None:
+            raise ValueError('this model decodes in parallel; use Policy, or action_states()')
         action_tokens = action_tokens or config.action_tokens
         decoder = self.language_model.model
         embeddings = self.embed(input_ids, self.encode_image(pixels))

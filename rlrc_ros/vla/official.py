@@ -25,6 +25,8 @@ does:
     "rlrc": {"tower_heads": [16, 16], "center_crop": true, "jpeg": false, "lanczos": false,
              "control_hz": 5.0}
 
+What OpenVLA-OFT adds, files and fields, is in oft_files.py.
+
 Sources: openvla/openvla, prismatic/extern/hf; transformers' LlamaConfig; timm 0.9.
 """
 
@@ -32,6 +34,7 @@ from dataclasses import replace
 import math
 import re
 
+from rlrc_ros.vla import oft_files
 from rlrc_ros.vla.config import (
     ActionConfig,
     ConfigError,
@@ -41,6 +44,7 @@ from rlrc_ros.vla.config import (
     IMAGENET_STD,
     LayerWidths,
     OPENVLA_PROMPT,
+    ParallelConfig,
     TowerConfig,
     VICUNA_PROMPT,
     VlaConfig,
@@ -51,7 +55,8 @@ import torch
 
 MODEL_TYPE = 'openvla'
 OWN_KEY = 'rlrc'
-OWN_FIELDS = ('tower_heads', 'center_crop', 'jpeg', 'lanczos', 'control_hz')
+OWN_FIELDS = ('tower_heads', 'center_crop', 'jpeg', 'lanczos', 'control_hz',
+              *oft_files.OWN_FIELDS)
 PREFIX_TOKEN_ID = 29871
 """Llama's lone space, which official inference appends to the prompt."""
 TRAINED_WITH_CROP = 'image_aug'
@@ -84,19 +89,32 @@ TOWER_NAMES = ('vision_backbone.featurizer', 'vision_backbone.fused_featurizer')
 Shapes = dict[str, tuple[int, ...]]
 
 
+def own_fields(document: dict) -> dict:
+    """
+    Return what our own key in an official config.json says.
+
+    :raises ConfigError: a field that is not known
+    """
+    own = document.get(OWN_KEY, {})
+    if not isinstance(own, dict) or own.keys() - set(OWN_FIELDS):
+        raise ConfigError(f'{OWN_KEY!r} holds {own!r}; its fields are: {", ".join(OWN_FIELDS)}')
+    return own
+
+
 def read_config(document: dict, preprocessor: dict, shapes: Shapes, folder_name: str,
-                action_dim: int) -> VlaConfig:
+                action_dim: int, parallel: ParallelConfig | None = None,
+                action_horizon: int = 1) -> VlaConfig:
     """
     Turn an official config.json into ours.
 
     :param preprocessor: preprocessor_config.json's content, or {}
     :param shapes: of the stored tensors by name
     :param action_dim: numbers in one action
+    :param parallel: how an OpenVLA-OFT decodes (oft_files.read_parallel), or None
+    :param action_horizon: actions in one answer
     :raises ConfigError: something that this version cannot build, named
     """
-    own = document.get(OWN_KEY, {})
-    if not isinstance(own, dict) or own.keys() - set(OWN_FIELDS):
-        raise ConfigError(f'{OWN_KEY!r} holds {own!r}; its fields are: {", ".join(OWN_FIELDS)}')
+    own = own_fields(document)
     try:
         towers = _towers(document, preprocessor, shapes, own)
         decoder, tokens = _decoder(document.get('text_config') or {})
@@ -105,13 +123,15 @@ def read_config(document: dict, preprocessor: dict, shapes: Shapes, folder_name:
         vicuna = str(document.get('llm_backbone_id', 'vicuna')).startswith('vicuna')
         return VlaConfig(
             towers, decoder,
-            ActionConfig(decoder.vocab_size - padding, PREFIX_TOKEN_ID, bins, action_dim),
+            ActionConfig(decoder.vocab_size - padding, PREFIX_TOKEN_ID, bins, action_dim,
+                         action_horizon),
             **tokens, pad_token_id=document.get('pad_token_id', 32000),
             prompt=VICUNA_PROMPT if vicuna else OPENVLA_PROMPT,
             control_hz=own.get('control_hz', 5.0), projector_layers=3 if len(towers) == 2 else 2,
             image=ImageConfig(document.get('image_resize_strategy', 'letterbox'),
                               own.get('center_crop', trained_with_crop),
-                              own.get('jpeg', False), own.get('lanczos', False)))
+                              own.get('jpeg', False), own.get('lanczos', False)),
+            parallel=parallel)
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         if isinstance(error, ConfigError):
             raise

@@ -26,10 +26,10 @@ import time
 
 import numpy as np
 from rlrc_ros.types import ActionChunk, Observation
-from rlrc_ros.vla import images, prompt
+from rlrc_ros.vla import images, parallel, prompt
 from rlrc_ros.vla.actions import action_chunk, ActionTokenizer
 from rlrc_ros.vla.checkpoint import Checkpoint, CheckpointError, CheckpointSummary, open_checkpoint
-from rlrc_ros.vla.config import ImageConfig
+from rlrc_ros.vla.config import ImageConfig, MAIN_CAMERA
 import torch
 
 
@@ -68,6 +68,12 @@ class Policy:
                 f'unnorm_key {unnorm_key!r} is not in this checkpoint; it has: '
                 f'{", ".join(keys)}. Set unnorm_key:={keys[0]}')
         self._stats = self.summary.norm_stats[unnorm_key]
+        self._proprio_stats = self.summary.proprio_stats.get(unnorm_key)
+        if config.parallel and len(self._stats.q01) != config.action.dim:
+            raise CheckpointError(
+                f'unnorm_key {unnorm_key!r} has actions of {len(self._stats.q01)} numbers, the '
+                f'policy answers {config.action.horizon} x {config.action.dim}; choose another '
+                f'of: {", ".join(keys)}')
         self._config = replace(config, image=image or config.image, action=replace(
             config.action, dim=len(self._stats.q01)))
         self._model = checkpoint.model
@@ -105,13 +111,13 @@ class Policy:
         """
         Return what to do next for each observation.
 
-        :param temperature: 0 takes the most likely tokens, more samples
-        :raises ValueError: an image that is not uint8 (H, W, 3), or an action that has not the
-            arm's seven dimensions
+        :param temperature: 0 takes the most likely tokens, more samples; an OpenVLA-OFT cannot
+        :raises ValueError: an image that is not uint8 (H, W, 3), a camera or a robot state that
+            the policy reads and the observation lacks, or an action that has not the arm's seven
+            dimensions
         """
-        ids = self._decode(observations, temperature, generator)
-        return [action_chunk(row, self._actions, self._stats, self._config.action.horizon)
-                for row in ids]
+        answers = self.predict(observations, temperature, generator)
+        return [action_chunk(answer) for answer in answers]
 
     def predict(self, observations: Sequence[Observation], temperature: float = 0.0,
                 generator: torch.Generator | None = None) -> np.ndarray:
@@ -120,33 +126,71 @@ class Policy:
 
         They need not be an arm's seven; otherwise as act_batch().
         """
-        ids = self._decode(observations, temperature, generator)
-        action = self._config.action
         return self._stats.unnormalise(
-            self._actions.decode(ids).reshape(len(ids), action.horizon, action.dim))
+            self.predict_normalised(observations, temperature, generator))
 
-    def _decode(self, observations: Sequence[Observation], temperature: float,
-                generator: torch.Generator | None) -> np.ndarray:
-        """Return the answers' token ids (B, action_horizon x dim)."""
-        start = time.perf_counter()
-        for observation in observations:
-            image = observation.image
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-                raise ValueError(f'an image is uint8 (height, width, 3), got {image.dtype} '
-                                 f'{image.shape}')
-        stacked = np.stack([images.prepare(observation.image, self._config)
-                            for observation in observations])
-        pixels = images.to_pixels(
-            torch.from_numpy(stacked).to(self._device), self._config.towers).to(self._dtype)
+    @torch.inference_mode()
+    def predict_normalised(self, observations: Sequence[Observation], temperature: float = 0.0,
+                           generator: torch.Generator | None = None) -> np.ndarray:
+        """Return the model's own answers (B, action_horizon, dim); otherwise as act_batch()."""
+        config, start = self._config, time.perf_counter()
+        if config.parallel and temperature:
+            raise ValueError(f'temperature {temperature} was asked for; a policy that decodes in '
+                             'parallel takes the most likely actions only. Use temperature 0')
+        pixels = self._pixels(observations)
+        proprio = self._proprio(observations)
         input_ids, lengths = prompt.pad(
             [self._encode(observation.instruction) for observation in observations],
-            self._config.pad_token_id)
+            config.pad_token_id)
+        input_ids, lengths = input_ids.to(self._device), lengths.to(self._device)
         ready = time.perf_counter()
-        decoded = self._model.act(pixels, input_ids.to(self._device), lengths.to(self._device),
-                                  temperature, generator, self._config.action_tokens)
-        ids = decoded.action_ids.cpu().numpy()
+        if config.parallel is None:
+            decoded = self._model.act(
+                pixels, input_ids, lengths, temperature, generator, config.action_tokens)
+            answers = self._actions.decode(decoded.action_ids.cpu().numpy())
+        else:
+            states = parallel.action_states(self._model, pixels, input_ids, lengths, proprio)
+            if config.parallel.head == 'l1':
+                answers = parallel.regress(self._model, states).double().cpu().numpy()
+            else:
+                ids = parallel.most_likely_ids(self._model, states)
+                answers = self._actions.decode(ids.cpu().numpy())
         self.timing = Timing((ready - start) * 1e3, (time.perf_counter() - ready) * 1e3)
-        return ids
+        return answers.reshape(len(observations), config.action.horizon, config.action.dim)
+
+    def _pixels(self, observations: Sequence[Observation]) -> torch.Tensor:
+        """Return pixels (B, C x 3 x towers, H, W) of the cameras that the policy reads."""
+        prepared = []
+        for observation in observations:
+            for name in self._config.cameras:
+                image = (observation.image if name == MAIN_CAMERA
+                         else observation.extra_images.get(name))
+                if image is None:
+                    raise ValueError(
+                        f'the policy reads the cameras {", ".join(self._config.cameras)}, the '
+                        f'observation lacks {name!r}; give it in extra_images')
+                if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                    raise ValueError(f'an image is uint8 (height, width, 3), got {image.dtype} '
+                                     f'{image.shape}')
+                prepared.append(images.prepare(image, self._config))
+        pixels = images.to_pixels(
+            torch.from_numpy(np.stack(prepared)).to(self._device), self._config.towers)
+        return pixels.reshape(len(observations), -1, *pixels.shape[2:]).to(self._dtype)
+
+    def _proprio(self, observations: Sequence[Observation]) -> torch.Tensor | None:
+        """Return the normalised robot states (B, proprio_dim), or None where none is read."""
+        if self._proprio_stats is None:
+            return None
+        wanted = (self._config.proprio_dim,)
+        for observation in observations:
+            state = observation.proprio
+            if state is None or np.shape(state) != wanted or not np.isfinite(state).all():
+                got = 'none' if state is None else f'{np.shape(state)} {np.asarray(state)}'
+                raise ValueError(f'the policy reads a finite robot state (proprio) of shape '
+                                 f'{wanted}, got {got}')
+        states = np.stack([np.asarray(each.proprio, np.float64) for each in observations])
+        return torch.from_numpy(self._proprio_stats.normalise_state(states)).to(
+            self._device, self._dtype)
 
     def _encode(self, instruction: str) -> list[int]:
         if instruction not in self._prompts:
@@ -157,7 +201,10 @@ class Policy:
     def warm_up(self) -> float:
         """Run twice on a blank image, so that the first real call is not slow; return its ms."""
         height, width = self.summary.image_size_px
-        blank = Observation(np.zeros((height, width, 3), np.uint8), 'put carrot on plate')
+        image = np.zeros((height, width, 3), np.uint8)
+        proprio = np.zeros(self._config.proprio_dim) if self._config.proprio_dim else None
+        blank = Observation(image, 'put carrot on plate', proprio,
+                            extra_images=dict.fromkeys(self._config.cameras[1:], image))
         self.act(blank)
         self.act(blank)
         return self.timing.inference_ms

@@ -56,6 +56,8 @@ class StoredTensor:
     shape: tuple[int, ...]
     offset: int
     """Its first byte in the file."""
+    mapped: torch.Tensor | None = None
+    """The tensor itself, on pages of the file, where that is an official .pt (oft_files.py)."""
 
     @property
     def numel(self) -> int:
@@ -172,6 +174,11 @@ def read_tensor(name: str, stored: StoredTensor, dtype: torch.dtype,
     :param finite: refuse NaN and infinity
     :raises CheckpointError: not finite, or the file ended early
     """
+    if stored.mapped is not None:
+        if finite and not torch.isfinite(stored.mapped).all():
+            raise CheckpointError(f'{stored.path}: {name} holds NaN or infinity; the training '
+                                  'that made it diverged')
+        return stored.mapped.to(device, dtype, copy=True).contiguous()
     result = torch.empty(stored.shape, dtype=dtype, device=device)
     flat = result.view(-1)
     chunk = CPU_CHUNK_ELEMENTS if flat.device.type == 'cpu' else GPU_CHUNK_ELEMENTS

@@ -42,6 +42,9 @@ def test_the_file_gives_the_defaults_back() -> None:
     ({'command_style': 'smoke'}, 'joint_trajectory'),
     ({'max_image_age_s': 0.0}, 'max_image_age_s is 0.0; it must be in 0.01 ... 10'),
     ({'max_step_m': float('nan')}, 'max_step_m is nan'),
+    ({'camera_topics': 'wrist'}, 'Set camera_topics:=wrist=/wrist/image_raw'),
+    ({'camera_topics': 'a=x,a=y'}, "holds 'a=y'"), ({'camera_topics': 'image=x'}, 'is remapped'),
+    ({'proprio_layout': 'all'}, 'it can be: xyz_rpy_gripper'),
     ({'lockstep': True, 'command_stamp': 'zero'}, 'Set command_stamp:=image'),
 ])
 def test_a_wrong_value_is_refused_with_what_to_set(change: dict, said: str) -> None:
@@ -49,6 +52,13 @@ def test_a_wrong_value_is_refused_with_what_to_set(change: dict, said: str) -> N
     with pytest.raises(ValueError) as caught:
         VlaParameters(**change)
     assert said in str(caught.value)
+
+
+def test_camera_topics_are_pairs() -> None:
+    """Spaces and a comma at the end do not matter."""
+    assert VlaParameters(camera_topics=' wrist = /w/image , left=l, ').extra_topics() == {
+        'wrist': '/w/image', 'left': 'l'}
+    assert VlaParameters().extra_topics() == {}
 
 
 def test_the_gate_gets_the_limits_of_the_parameters() -> None:

@@ -20,11 +20,13 @@ import numpy as np
 import pytest
 from rlrc_ros.arm.kinematics import Kinematics
 from rlrc_ros.arm.limits import ARM_JOINTS, INITIAL_RAD
+from rlrc_ros.arm.proprio import proprio_of
 from rlrc_ros.arm.safety import SafetyGate
 from rlrc_ros.nodes.pilot import Outcome, Pilot
 from rlrc_ros.nodes.senses import Frame, Now, Senses
 from rlrc_ros.nodes.slot import Answer, Question
 from rlrc_ros.types import Action, ActionChunk, StopReason
+from rlrc_ros.vla.config import PROPRIO_LAYOUTS
 
 KINEMATICS = Kinematics()
 START = KINEMATICS.forward(INITIAL_RAD)
@@ -295,22 +297,95 @@ def test_a_chunk_in_lockstep_is_executed_one_action_per_image() -> None:
     assert play.tick().question is not None
 
 
-def test_a_chunk_in_real_time_is_asked_ahead_and_skips_what_was_executed() -> None:
-    """The next chunk is asked for with the last action and begins where the steps are."""
+def test_a_chunk_in_real_time_is_asked_just_in_time_and_executed_whole() -> None:
+    """It is asked for when inference just fits before the next step, and no action is lost."""
     play = Play(horizon=3)
     play.sense()
     question = play.tick().question
-    play.reply(question, step(0.001), step(0.002), step(0.003))
-    play.pass_time(0.2)
-    assert play.tick().question is None
-    play.pass_time(0.2)
-    last = play.tick()
-    assert last.action.delta_xyz_m[0] == 0.003
-    assert last.question is not None
-    play.pass_time(0.05)
-    assert play.reply(last.question, step(0.004), step(0.005), step(0.006)).command is None
-    play.pass_time(0.15)
-    assert play.tick().action.delta_xyz_m[0] == 0.005
+    moves = [play.reply(question, step(0.001), step(0.002), step(0.003)).action.delta_xyz_m[0]]
+    for _ in range(2):
+        play.pass_time(0.12)
+        assert play.tick().question is None, 'there are actions left'
+        play.pass_time(0.08)
+        moves.append(play.tick().action.delta_xyz_m[0])
+    play.pass_time(0.08)
+    assert play.tick().question is None, '0.12 s are more than inference takes'
+    play.pass_time(0.04)
+    ahead = play.tick()
+    assert ahead.command is None
+    assert ahead.question.stamp_ns == play.now.ros_ns
+    play.pass_time(0.02)
+    assert play.reply(ahead.question, step(0.004), step(0.005), step(0.006)).command is None
+    for wait_s in (0.06, 0.2, 0.2):
+        play.pass_time(wait_s)
+        moves.append(play.tick().action.delta_xyz_m[0])
+    assert moves == [0.001, 0.002, 0.003, 0.004, 0.005, 0.006]
+
+
+def test_a_policy_slower_than_a_step_is_asked_earlier_and_skips_what_was_executed() -> None:
+    """At 0.3 s an answer is asked with an action left, which goes on meanwhile."""
+    play = Play(horizon=4)
+    play.sense()
+    asked = play.tick().question
+    play.pass_time(0.3)
+    chunk = ActionChunk(tuple(step(0.001 * count) for count in (1, 2, 3, 4)))
+    moves = [play.tick(Answer(asked, chunk, '', 0.3)).action.delta_xyz_m[0]]
+    questions = []
+    for _ in range(17):
+        play.pass_time(0.02)
+        outcome = play.tick()
+        questions += [outcome.question] if outcome.question else []
+        moves += [outcome.action.delta_xyz_m[0]] if outcome.action else []
+    assert moves == [0.001, 0.002, 0.003, 0.004]
+    assert len(questions) == 1
+    play.pass_time(0.12)
+    chunk = ActionChunk(tuple(step(0.001 * count) for count in (5, 6, 7, 8)))
+    following = play.tick(Answer(questions[0], chunk, '', 0.3))
+    assert following.action.delta_xyz_m[0] == 0.006, 'its first step was the last of the old chunk'
+
+
+def test_a_policy_slower_than_its_chunk_is_never_asked_ahead() -> None:
+    """Nothing of its answer would be left; each answer is executed from its first action."""
+    play = Play(horizon=2)
+    play.sense()
+    question = play.tick().question
+    play.pass_time(0.4)
+    play.tick(Answer(question, ActionChunk((step(), step())), '', 0.4))
+    play.pass_time(0.02)
+    assert play.tick().action is not None
+    for _ in range(3):
+        play.pass_time(0.04)
+        assert play.tick().question is None
+
+
+def test_a_horizon_of_one_is_never_asked_ahead() -> None:
+    """Each step sees its own image."""
+    play = Play()
+    play.drive()
+    for _ in range(7):
+        play.pass_time(0.02)
+        assert play.tick().question is None
+
+
+@pytest.mark.parametrize(('layout', 'length'), PROPRIO_LAYOUTS.items())
+def test_a_question_carries_the_arms_state_and_every_camera(layout: str, length: int) -> None:
+    """The state is of the measured joints; each further camera's newest image comes along."""
+    senses = Senses(0.5, 0.1, lockstep=False, extra_cameras=('wrist',))
+    pilot = Pilot(senses, SafetyGate(kinematics=KINEMATICS), action_horizon=1, lockstep=False,
+                  max_inference_s=1.0, proprio_layout=layout)
+    pilot.hear('put carrot on plate')
+    pilot.activate(active=True)
+    now = Now(100_000_000_000, 100.0)
+    senses.feel(NAMES, [*INITIAL_RAD, 0.026], now.ros_ns, 100.0)
+    senses.see(Frame(IMAGE, now.ros_ns, 100.0))
+    assert pilot.tick(now).reason is StopReason.NO_IMAGE
+    wrist = np.full((4, 4, 3), 7, np.uint8)
+    senses.see_extra('wrist', Frame(wrist, now.ros_ns, 100.0))
+    seen = pilot.tick(now).question.observation
+    assert seen.extra_images['wrist'] is wrist
+    np.testing.assert_array_equal(
+        seen.proprio, proprio_of(layout, START, INITIAL_RAD, 0.026))
+    assert seen.proprio.shape == (length,)
 
 
 def test_lockstep_waits_for_the_joint_state_of_the_image() -> None:

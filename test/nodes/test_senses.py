@@ -98,3 +98,35 @@ def test_in_lockstep_joints_must_belong_to_the_image() -> None:
     assert not made.in_step()
     assert made.fault(at(11.1)) is None
     assert made.fault(at(12.0)).reason is StopReason.JOINT_STATE_STALE
+
+
+def test_a_further_camera_is_missed_refused_and_found_stale_by_name() -> None:
+    """No image yet, one that cannot be used, one that is old: each names the camera."""
+    made = Senses(0.5, 0.1, lockstep=False, extra_cameras=('wrist',))
+    made.instruction = 'go'
+    made.feel(NAMES, POSITIONS, at(10.0).ros_ns, 10.0)
+    made.see(Frame(IMAGE, at(10.0).ros_ns, 10.0))
+    assert made.fault(at(10.0)).reason is StopReason.NO_IMAGE
+    made.see_extra_invalid('wrist', 'odd encoding')
+    assert made.fault(at(10.0)).detail == 'camera wrist: odd encoding'
+    made.see_extra('wrist', Frame(IMAGE, at(9.9).ros_ns, 9.9))
+    assert made.fault(at(10.0)) is None
+    made.see(Frame(IMAGE, at(10.45).ros_ns, 10.45))
+    stale = made.fault(at(10.45))
+    assert stale.reason is StopReason.IMAGE_STALE
+    assert 'camera wrist' in stale.detail
+
+
+def test_in_lockstep_a_further_camera_must_belong_to_the_image() -> None:
+    """Its older image is waited for, then held against it by name."""
+    made = Senses(0.5, 0.1, lockstep=True, extra_cameras=('wrist',))
+    made.instruction = 'go'
+    made.see_extra('wrist', Frame(IMAGE, at(10.0).ros_ns, 10.0))
+    made.feel(NAMES, POSITIONS, at(10.2).ros_ns, 10.2)
+    made.see(Frame(IMAGE, at(10.2).ros_ns, 10.2))
+    assert not made.in_step()
+    assert made.fault(at(10.3)) is None
+    assert 'camera wrist' in made.fault(at(11.0)).detail
+    made.see_extra('wrist', Frame(IMAGE, at(10.2).ros_ns, 11.0))
+    assert made.in_step()
+    assert made.fault(at(11.0)) is None

@@ -198,7 +198,12 @@ def test_after_a_failed_configuration_a_corrected_parameter_works() -> None:
 
 
 @pytest.mark.parametrize(('summary', 'said'), [
-    (Summary(cameras=('image', 'wrist')), 'wrist'), (Summary(reads_proprio=True), 'proprio'),
+    (Summary(cameras=('image', 'wrist')), 'Set camera_topics:=wrist=/wrist/image_raw'),
+    (Summary(reads_proprio=True, proprio_dim=8), 'proprio_layout:=xyz_axis_angle_fingers'),
+    (Summary(reads_proprio=True, proprio_dim=14), 'vla_node can give'),
+    (Summary(reads_proprio=True, proprio_dim=7, proprio_layout='xyz_axis_angle_fingers'),
+     'xyz_rpy_gripper, joints_gripper'),
+    (Summary(unnorm_keys=('bridge', 'fractal')), 'bridge, fractal'),
     (Summary(control_hz=0.0), 'control_hz')])
 def test_a_checkpoint_that_needs_more_than_the_node_gives_is_refused(
     summary: Summary, said: str,
@@ -207,10 +212,21 @@ def test_a_checkpoint_that_needs_more_than_the_node_gives_is_refused(
     policy = ScriptedPolicy()
     with VlaRig(policy, summary) as rig:
         opened = []
-        rig.node._open_policy = lambda folder, device: opened.append(folder)
+        rig.node._open_policy = lambda folder, device, **choice: opened.append(folder)
         assert not rig.configure()
         wait_for(lambda: said in rig.bench.statuses[-1]['detail'])
         assert not opened
+
+
+def test_a_parameter_that_the_checkpoint_does_not_know_is_refused() -> None:
+    """An unnorm_key or a camera of another checkpoint; corrected, the node configures."""
+    with VlaRig(ScriptedPolicy(), unnorm_key='bridge', camera_topics='wrist=w') as rig:
+        for said, name in (('it has: scripted. Set unnorm_key:=scripted', 'unnorm_key'),
+                           ('camera_topics names wrist', 'camera_topics')):
+            assert not rig.configure()
+            wait_for(lambda said=said: said in rig.bench.statuses[-1]['detail'])
+            assert rig.node.set_parameters([Parameter(name, value='')])[0].successful
+        assert rig.configure()
 
 
 def test_a_topic_of_another_type_is_found_when_configuring() -> None:

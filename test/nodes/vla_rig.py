@@ -73,6 +73,9 @@ class Summary:
     action_horizon: int = 1
     control_hz: float = 5.0
     parameters: int = 0
+    unnorm_keys: tuple[str, ...] = ('scripted',)
+    proprio_dim: int = 0
+    proprio_layout: str = ''
 
 
 class ScriptedPolicy:
@@ -101,7 +104,7 @@ class VlaRig:
         self.policy = policy
         values = {'checkpoint': checkpoint, 'instruction': 'put carrot on plate', **parameters}
         doors = {} if real_checkpoint else {
-            'open_policy': lambda folder, device: policy,
+            'open_policy': lambda folder, device, **choice: policy,
             'inspect_checkpoint': lambda folder: summary or Summary()}
         self._contexts = [rclpy.Context(), rclpy.Context()]
         for context in self._contexts:
@@ -182,6 +185,7 @@ class Bench(Node):
         self.image_type = image_type
         self.images = self.create_publisher(image_type, 'image', 1)
         self.joints = self.create_publisher(JointState, 'joint_states', 10)
+        self.wrist_images = self.create_publisher(image_type, 'wrist/image', 1)
         self.instructions = self.create_publisher(String, 'instruction', LATCHED)
         self.episodes = self.create_publisher(UInt32, 'episode', LATCHED)
         for message_type, topic, take, qos in (
@@ -252,17 +256,24 @@ class Bench(Node):
         message.position = [*self.q_rad.tolist(), 0.0, 0.03, -0.03][:len(self.joint_names)]
         self.joints.publish(message)
 
-    def show_image(self, stamp_ns: int) -> None:
-        """Publish an image once."""
+    def show_image(self, stamp_ns: int, shade: int = 0) -> None:
+        """Publish an image of one shade once."""
+        self.images.publish(self._picture(stamp_ns, shade))
+
+    def show_wrist(self, stamp_ns: int, shade: int = 0) -> None:
+        """Publish a second camera's image of one shade once."""
+        self.wrist_images.publish(self._picture(stamp_ns, shade))
+
+    def _picture(self, stamp_ns: int, shade: int) -> Image | CompressedImage:
         height, width = self.size_px
         if self.image_type is CompressedImage:
-            picture = cv2.imencode('.png', np.zeros((height, width, 3), np.uint8))[1]
+            picture = cv2.imencode('.png', np.full((height, width, 3), shade, np.uint8))[1]
             message = CompressedImage(format='png', data=picture.tobytes())
         else:
             message = Image(height=height, width=width, step=width * 3, encoding=self.encoding,
-                            data=bytes(height * width * 3))
+                            data=bytes([shade]) * (height * width * 3))
         message.header.stamp = _stamp(stamp_ns)
-        self.images.publish(message)
+        return message
 
     def begin_episode(self, number: int) -> None:
         """Announce an episode and wait until the node knows."""

@@ -19,7 +19,7 @@ import signal
 
 import numpy as np
 import pytest
-from rlrc_ros.types import Action
+from rlrc_ros.types import Action, ActionChunk
 from rlrc_sim.rollout import play, WorldDiedError, WorldPool
 from rlrc_sim.world import World
 
@@ -27,11 +27,27 @@ pytestmark = pytest.mark.sim
 LOWER = Action(np.array([0.0, 0.0, -0.02]), np.zeros(3), 1.0)
 
 
-def test_results_do_not_depend_on_the_number_of_processes():
-    """Three seeds in two processes end as they end in one world of this process."""
+def test_results_do_not_depend_on_the_number_of_processes_or_on_chunks():
+    """
+    Three seeds in two processes end as they end in one world of this process.
+
+    Chunks of four are executed to their end: six steps take two questions, with equal results.
+    """
+    asked = []
+
+    def chunks(seen: list) -> list[ActionChunk]:
+        asked.extend(seen)
+        return [ActionChunk((LOWER,) * 4) for _ in seen]
+
     with WorldPool(2, (32, 32)) as pool:
         results = sorted(play(pool, lambda seen: [LOWER] * len(seen), [3, 4, 5], max_steps=6,
                               keep_frames=True), key=lambda result: result.seed)
+        chunked = sorted(play(pool, chunks, [3, 4, 5], max_steps=6, keep_frames=True),
+                         key=lambda result: result.seed)
+    assert chunked == results
+    assert len(asked) == 6
+    for one, other in zip(chunked, results, strict=True):
+        np.testing.assert_array_equal(one.frames, other.frames)
     world = World((32, 32))
     for result in results:
         image = world.reset(result.seed).image

@@ -27,6 +27,7 @@ from rlrc_training.collect import collect, CollectConfig
 from rlrc_training.data import load_episodes
 from rlrc_training.sft import learning_rate, sft, SftConfig, soft_targets
 from safetensors.torch import load_file
+from tiny_vla import make_tiny_oft_checkpoint
 import torch
 
 pytestmark = pytest.mark.sim
@@ -106,6 +107,14 @@ def test_a_folder_of_another_configuration_is_refused(demos, tmp_path):
     sft(_config(demos, tmp_path / 'run', steps=1))
     with pytest.raises(ValueError, match='batch_size 4 → 8'):
         sft(_config(demos, tmp_path / 'run', steps=1, batch_size=8))
+
+
+def test_a_model_that_decodes_in_parallel_is_refused_before_anything_is_written(tmp_path):
+    """Its slots would learn a causal model's task; the error names its own loss."""
+    folder, out = make_tiny_oft_checkpoint(tmp_path / 'oft'), tmp_path / 'run'
+    with pytest.raises(ValueError, match='rlrc_training.oft.oft_loss'):
+        sft(SftConfig(init=folder, out=out))
+    assert not out.exists()
 
 
 def test_targets_are_softened_over_neighbouring_bins():

@@ -16,10 +16,12 @@
 
 import json
 
+import numpy as np
 import pytest
+from rlrc_ros.vla.policy import Policy
 from rlrc_sim.rollout import EpisodeResult
 from rlrc_training.evaluate import evaluate, EvaluateConfig, summarise
-from tiny_vla import make_tiny_checkpoint
+from tiny_vla import DATASET, make_tiny_checkpoint, make_tiny_oft_checkpoint
 
 
 def _result(seed: int, thing: str, once: bool, at_end: bool) -> EpisodeResult:
@@ -50,6 +52,32 @@ def test_an_evaluation_writes_every_episode_and_repeats(tmp_path):
     assert [each['seed'] for each in first['episodes']] == [0, 1]
     written = json.loads((tmp_path / '1' / 'results.json').read_text())
     assert written['summary'] == json.loads(json.dumps(first['summary']))
+
+
+@pytest.mark.sim
+def test_a_chunked_policy_is_evaluated(tmp_path, monkeypatch):
+    """An OpenVLA-OFT that reads the arm's state: 80 steps of an episode take 20 inferences."""
+    folder = make_tiny_oft_checkpoint(tmp_path / 'oft', 4, proprio_dim=7,
+                                      proprio_layout='xyz_rpy_gripper')
+    seen, act_batch = [], Policy.act_batch
+    monkeypatch.setattr(Policy, 'act_batch', lambda self, observations, *rest: (
+        seen.extend(observations), act_batch(self, observations, *rest))[1])
+    document = evaluate(EvaluateConfig(folder, episodes=1, processes=1, out=tmp_path / 'out',
+                                       device='cpu', unnorm_key=DATASET))
+    assert document['episodes'][0]['steps'] == 80
+    assert len(seen) == 20 + 2, 'two of them to warm up'
+    assert all(np.isfinite(each.proprio).all() for each in seen)
+
+
+@pytest.mark.parametrize(('parallel', 'words'), [
+    ({'cameras': ('image', 'wrist')}, 'the simulated world has one'),
+    ({'proprio_dim': 7}, 'one of: xyz_rpy_gripper, joints_gripper'),
+    ({'proprio_dim': 14}, 'none has that length')])
+def test_a_policy_that_reads_what_the_world_does_not_show_is_refused(tmp_path, parallel, words):
+    """Before worlds are made."""
+    folder = make_tiny_oft_checkpoint(tmp_path / 'oft', **parallel)
+    with pytest.raises(ValueError, match=words):
+        evaluate(EvaluateConfig(folder, episodes=1, out=tmp_path / 'out'))
 
 
 @pytest.mark.sim

@@ -82,7 +82,7 @@ def test_a_chunk_holds_one_action_per_step_of_the_horizon():
     stats = NormStats(np.full(7, -1.0), np.full(7, 1.0), np.ones(7, bool))
     tokenizer = ActionTokenizer(OPENVLA)
     ids = tokenizer.encode(np.concatenate([np.full(7, -0.5), np.full(7, 0.5)]))
-    chunk = action_chunk(ids, tokenizer, stats, horizon=2)
+    chunk = action_chunk(stats.unnormalise(tokenizer.decode(ids).reshape(2, 7)))
     assert len(chunk.actions) == 2
     assert chunk.actions[0].gripper == pytest.approx(-0.5, abs=1 / 255)
     assert chunk.actions[1].delta_xyz_m[0] == pytest.approx(0.5, abs=1 / 255)
