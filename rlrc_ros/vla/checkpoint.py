@@ -44,6 +44,7 @@ from rlrc_ros.vla.inspection import (
     TOKENIZER,
 )
 from rlrc_ros.vla.model import skeleton, Vla
+from rlrc_ros.vla.quantized import EMBEDDINGS, pack
 from rlrc_ros.vla.shards import (
     CheckpointError,
     DTYPES,
@@ -78,8 +79,18 @@ def open_checkpoint(folder: str | Path, device: str | torch.device = 'cpu',
     tokenizer = _open_tokenizer(summary.folder / TOKENIZER, summary.config)
     model = skeleton(summary.config)
     tensors = list_tensors(summary.folder)
-    model.load_state_dict({name: read_tensor(name, tensors[name], dtype, device)
-                           for name in model.state_dict()}, assign=True)
+    packed = {name: buffer.dtype for name, buffer in model.named_buffers()}
+    record = summary.config.quantization
+    on_host = {EMBEDDINGS} if record is not None and record.host_embeddings else set()
+    model.load_state_dict({
+        name: read_tensor(name, tensors[name], packed.get(name, dtype),
+                          'cpu' if name in on_host else device)
+        for name in model.state_dict()}, assign=True)
+    if record is not None:
+        try:
+            pack(model, summary.config, torch.device(device))
+        except ValueError as error:  # bitsandbytes is not installed
+            raise CheckpointError(f'{summary.folder}: {error}') from error
     return Checkpoint(summary, model.eval().requires_grad_(False), tokenizer)
 
 
@@ -125,7 +136,8 @@ def save_checkpoint(folder: Path, model: Vla, tokenizer: Tokenizer, statistics: 
     """
     def write(path: Path) -> None:
         (path / CONFIG).write_text(json.dumps(model.config.to_json(), indent=1))
-        weights = {name: tensor.detach().to('cpu', dtype).contiguous()
+        packed = {name: buffer.dtype for name, buffer in model.named_buffers()}
+        weights = {name: tensor.detach().to('cpu', packed.get(name, dtype)).contiguous()
                    for name, tensor in model.state_dict().items()}
         save_file(weights, path / WEIGHTS, metadata={'format': 'pt'})
         tokenizer.save(str(path / TOKENIZER))
