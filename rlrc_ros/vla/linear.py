@@ -49,7 +49,7 @@ INT8_INPUTS = 32
 
 
 class PackedError(ValueError):
-    """A packed layer was asked for what only a stored one has."""
+    """A packed layer was asked for its weights, which only a stored one has."""
 
 
 class QuantizedLinear(nn.Module):
@@ -111,9 +111,8 @@ class QuantizedLinear(nn.Module):
 
     def _save_to_state_dict(self, destination, prefix, keep_vars):
         if self.packed:
-            raise PackedError(
-                f'{prefix[:-1]} is packed for {self.bias.device if self.bias is not None else "its"}'
-                ' device and cannot be saved; copy the checkpoint folder that it came from')
+            raise PackedError(f'{prefix[:-1]} is packed for its device and cannot be saved or '
+                              'trained; copy the checkpoint folder that it came from')
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
 
