@@ -41,9 +41,9 @@ from rich.console import Console
 from rich.table import Table
 from rlrc_ros.vla.checkpoint import (
     Checkpoint,
-    CheckpointError,
     inspect,
     open_checkpoint,
+    refuse_quantized,
     save_checkpoint,
     write_folder,
 )
@@ -219,12 +219,7 @@ def quantize_model(dense: Vla, record: QuantizationConfig, rounding: str,
 
 def _open_source(config: QuantizeConfig) -> Checkpoint:
     """Open what is to be quantised, after all that can be refused without its weights."""
-    summary = inspect(config.checkpoint)
-    if summary.config.quantization is not None:
-        raise CheckpointError(
-            f'{config.checkpoint} is quantised already; quantising comes last (prune, sft, rl, '
-            'quantize) and starts from the checkpoint that it was made of: '
-            f'{_parent(summary.provenance)}')
+    summary = refuse_quantized(inspect(config.checkpoint), 'quantize')
     if not config.compare:
         check_group_size(replace(summary.config, quantization=config.record), config.short_groups)
     if {'nf4', 'llm.int8'} & {getattr(config, part) for part in QUANTIZED_PARTS}:
@@ -236,11 +231,6 @@ def _open_source(config: QuantizeConfig) -> Checkpoint:
         raise ValueError(f'--out {out} is not empty; give another folder, or add --overwrite')
     dtype = torch.float32 if summary.parameters < FP32_MOST_PARAMETERS else torch.bfloat16
     return open_checkpoint(config.checkpoint, dtype=dtype)
-
-
-def _parent(provenance: dict) -> str:
-    stages = provenance.get('stages') or [{}]
-    return str(stages[-1].get('parent') or 'its provenance.json may name it')
 
 
 def _out(config: QuantizeConfig) -> Path:

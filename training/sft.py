@@ -47,6 +47,7 @@ from rlrc_ros.vla.checkpoint import (
     Checkpoint,
     inspect,
     open_checkpoint,
+    refuse_quantized,
     save_checkpoint,
     write_folder,
 )
@@ -421,6 +422,7 @@ def sft(config: SftConfig) -> Path:
                           else 'cpu' if config.device == 'auto' else config.device)
     parent: dict = {}
     if config.init is not None:
+        refuse_quantized(inspect(config.init), 'sft')
         opened = open_checkpoint(config.init)
         model, tokenizer = opened.model.requires_grad_(True), opened.tokenizer
         parent = opened.summary.provenance

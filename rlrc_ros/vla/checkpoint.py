@@ -94,6 +94,22 @@ def open_checkpoint(folder: str | Path, device: str | torch.device = 'cpu',
     return Checkpoint(summary, model.eval().requires_grad_(False), tokenizer)
 
 
+def refuse_quantized(summary: CheckpointSummary, verb: str) -> CheckpointSummary:
+    """
+    Return the summary of a folder whose weights can be changed.
+
+    :param verb: what wants to change them
+    :raises CheckpointError: quantised; quantising comes last
+    """
+    if summary.config.quantization is None:
+        return summary
+    stages = summary.provenance.get('stages') or [{}]
+    raise CheckpointError(
+        f'{summary.folder} is quantised already, and {verb} wants real weights; the order is: '
+        'prune, sft, rl, quantize. Start from the checkpoint that it was made of: '
+        f'{stages[-1].get("parent") or "its provenance.json may name it"}')
+
+
 def _open_tokenizer(path: Path, config: VlaConfig) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(path))
@@ -115,7 +131,11 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> Path:
     partial = folder.with_name(f'.{folder.name}.partial')
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    write(partial)
+    try:
+        write(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     old = folder.with_name(f'.{folder.name}.old')
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
