@@ -49,14 +49,17 @@ def gpu_bytes(config: VlaConfig, parameters: int) -> dict[str, int]:
 
 
 def weights_on_gpu(summary: CheckpointSummary) -> int:
-    """Return the bytes of the weights that a GPU holds: all but a table on the host."""
+    """Return the bytes of the weights that a GPU holds: all but a table left on the host."""
     record, parts = summary.config.quantization, summary.bf16_bytes
     size = sum(parts.values())
     if record is None:
         return size
     if record.prefill == 'bf16' and record.decoder != 'bf16':
         size += summary.parts['decoder'] * BF16_BYTES  # the norms, counted too, are next to none
-    return size - parts['embeddings'] if record.host_embeddings else size
+    if record.host_embeddings:  # but for the rows that decoding reads
+        rows = summary.config.action.bins * summary.config.decoder.hidden_size
+        size += rows * BF16_BYTES - parts['embeddings']
+    return size
 
 
 def quantization_line(record: QuantizationConfig) -> str:

@@ -51,7 +51,7 @@ class HostEmbedding(nn.Embedding):
 
     def place(self, device: torch.device) -> None:
         """Keep the action ids' rows on the device."""
-        self.action_rows = self.weight[self._low:self._end].to(device)
+        self.action_rows = self.weight.detach()[self._low:self._end].to(device)
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Return embeddings (..., E) of ids (...), where the ids are."""
