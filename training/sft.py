@@ -414,6 +414,8 @@ def _provenance(config: SftConfig, trainer: Trainer, frames: Frames, success: fl
 
 def sft(config: SftConfig) -> Path:
     """Train; return the folder of the best checkpoint."""
+    if config.init is not None:
+        refuse_quantized(inspect(config.init), 'sft')
     _check_resume(config)
     torch.manual_seed(config.seed)  # first values of biases and of the auxiliary head
     if config.threads:
@@ -422,7 +424,6 @@ def sft(config: SftConfig) -> Path:
                           else 'cpu' if config.device == 'auto' else config.device)
     parent: dict = {}
     if config.init is not None:
-        refuse_quantized(inspect(config.init), 'sft')
         opened = open_checkpoint(config.init)
         model, tokenizer = opened.model.requires_grad_(True), opened.tokenizer
         parent = opened.summary.provenance
