@@ -152,7 +152,7 @@ class Int4Linear(QuantizedLinear):
     def _pack(self) -> None:
         cuda = self.weight_int4.is_cuda
         multiple = CUDA_INT4_ROWS if cuda else CPU_INT4_ROWS
-        fill = -self.out_features % multiple
+        self._fill = fill = -self.out_features % multiple
         scales = torch.stack([self.weight_scale, self.weight_zero], -1)  # (N, G, 2)
         scales = functional.pad(scales, (0, 0, 0, 0, 0, fill)).transpose(0, 1).contiguous()
         if cuda:
@@ -170,8 +170,11 @@ class Int4Linear(QuantizedLinear):
         self.register_buffer('scales', scales, persistent=False)
 
     def _multiply(self, x: torch.Tensor) -> torch.Tensor:
-        x = functional.pad(x.to(torch.bfloat16), (0, self.padding))
-        return self._kernel(x, self.weights, self.group_size, self.scales)[:, :self.out_features]
+        x = x.to(torch.bfloat16)
+        if self.padding:
+            x = functional.pad(x, (0, self.padding))
+        y = self._kernel(x, self.weights, self.group_size, self.scales)
+        return y[:, :self.out_features] if self._fill else y
 
 
 class Int8Linear(QuantizedLinear):
