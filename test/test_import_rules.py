@@ -41,7 +41,7 @@ MODULES_OF = {
     'rclpy': ('rlrc_ros.nodes', 'rlrc_ros.arm.commands', 'rlrc_sim.bridge_node'),
     'mani_skill': ('rlrc_sim',),
     'sapien': ('rlrc_sim',),
-    'bitsandbytes': ('rlrc_ros.vla.linear',),
+    'bitsandbytes': ('rlrc_ros.vla.bitsandbytes_ops',),
 }
 """Which modules, as prefixes, may import a heavy library."""
 

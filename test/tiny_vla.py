@@ -20,9 +20,12 @@ from pathlib import Path
 import numpy as np
 from rlrc_ros.vla.actions import statistics_of
 from rlrc_ros.vla.checkpoint import save_checkpoint
-from rlrc_ros.vla.config import ParallelConfig, VlaConfig
+from rlrc_ros.vla.config import ParallelConfig, QuantizationConfig, VlaConfig
+from rlrc_ros.vla.linear import QuantizedLinear
 from rlrc_ros.vla.model import Vla
+from rlrc_ros.vla.quantized import linear_layers
 from rlrc_training.presets import preset
+from rlrc_training.rounding import stored_tensors
 import torch
 
 DATASET = 'tiny_data'
@@ -58,10 +61,16 @@ def make_tiny_oft_checkpoint(folder: str | Path, horizon: int = 4, **parallel) -
     return save_checkpoint(Path(folder), model, tokenizer, statistics, {}, torch.float32)
 
 
-def make_tiny_checkpoint(folder: str | Path, seed: int = 0) -> Path:
-    """Write a random tiny checkpoint and return its folder."""
+def make_tiny_checkpoint(folder: str | Path, seed: int = 0,
+                         quantization: QuantizationConfig | None = None) -> Path:
+    """Write a random tiny checkpoint, quantised or not, and return its folder."""
     config, tokenizer = preset('tiny')
-    model = Vla(config)
-    model.initialise(torch.Generator().manual_seed(seed))
+    model = Vla(replace(config, quantization=quantization))
+    generator = torch.Generator().manual_seed(seed)
+    model.initialise(generator)
+    for _, _, layer in linear_layers(model):
+        if isinstance(layer, QuantizedLinear):
+            weight = torch.randn(layer.out_features, layer.in_features, generator=generator) * 0.05
+            layer.load_state_dict(stored_tensors(layer, weight, 'nearest', None), strict=False)
     return save_checkpoint(Path(folder), model, tokenizer, tiny_statistics(),
                            {'stages': [{'name': 'test', 'seed': seed}]})

@@ -47,6 +47,7 @@ from rlrc_ros.vla.checkpoint import (
     Checkpoint,
     inspect,
     open_checkpoint,
+    refuse_quantized,
     save_checkpoint,
     write_folder,
 )
@@ -417,6 +418,8 @@ def sft(config: SftConfig) -> Path:
         raise ValueError(
             f'{config.init} is an OpenVLA-OFT, which decodes in parallel; sft trains models that '
             'decode token after token. Its loss is rlrc_training.oft.oft_loss')
+    if config.init is not None:
+        refuse_quantized(inspect(config.init), 'sft')
     _check_resume(config)
     torch.manual_seed(config.seed)  # first values of biases and of the auxiliary head
     if config.threads:

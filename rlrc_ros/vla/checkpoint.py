@@ -46,6 +46,7 @@ from rlrc_ros.vla.inspection import (
     TOKENIZER,
 )
 from rlrc_ros.vla.model import skeleton, Vla
+from rlrc_ros.vla.quantized import EMBEDDINGS, pack
 from rlrc_ros.vla.shards import (
     CheckpointError,
     DTYPES,
@@ -79,9 +80,35 @@ def open_checkpoint(folder: str | Path, device: str | torch.device = 'cpu',
     tokenizer = _open_tokenizer(summary.folder / TOKENIZER, summary.config)
     model = skeleton(summary.config)
     tensors = stored_tensors(summary.folder, summary.layout)
-    model.load_state_dict({name: read_tensor(name, tensors[name], dtype, device)
-                           for name in model.state_dict()}, assign=True)
+    packed = {name: buffer.dtype for name, buffer in model.named_buffers()}
+    record = summary.config.quantization
+    on_host = {EMBEDDINGS} if record is not None and record.host_embeddings else set()
+    model.load_state_dict({
+        name: read_tensor(name, tensors[name], packed.get(name, dtype),
+                          'cpu' if name in on_host else device)
+        for name in model.state_dict()}, assign=True)
+    if record is not None:
+        try:
+            pack(model, summary.config, torch.device(device))
+        except ValueError as error:  # bitsandbytes is not installed
+            raise CheckpointError(f'{summary.folder}: {error}') from error
     return Checkpoint(summary, model.eval().requires_grad_(False), tokenizer)
+
+
+def refuse_quantized(summary: CheckpointSummary, verb: str) -> CheckpointSummary:
+    """
+    Return the summary of a folder whose weights can be changed.
+
+    :param verb: what wants to change them
+    :raises CheckpointError: quantised; quantising comes last
+    """
+    if summary.config.quantization is None:
+        return summary
+    stages = summary.provenance.get('stages') or [{}]
+    raise CheckpointError(
+        f'{summary.folder} is quantised already, and {verb} wants real weights; the order is: '
+        'prune, sft, rl, quantize. Start from the checkpoint that it was made of: '
+        f'{stages[-1].get("parent") or "its provenance.json may name it"}')
 
 
 def _open_tokenizer(path: Path, config: VlaConfig) -> Tokenizer:
@@ -105,7 +132,11 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> Path:
     partial = folder.with_name(f'.{folder.name}.partial')
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    write(partial)
+    try:
+        write(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     old = folder.with_name(f'.{folder.name}.old')
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
@@ -126,7 +157,8 @@ def save_checkpoint(folder: Path, model: Vla, tokenizer: Tokenizer, statistics: 
     """
     def write(path: Path) -> None:
         (path / CONFIG).write_text(json.dumps(model.config.to_json(), indent=1))
-        weights = {name: tensor.detach().to('cpu', dtype).contiguous()
+        packed = {name: buffer.dtype for name, buffer in model.named_buffers()}
+        weights = {name: tensor.detach().to('cpu', packed.get(name, dtype)).contiguous()
                    for name, tensor in model.state_dict().items()}
         save_file(weights, path / WEIGHTS, metadata={'format': 'pt'})
         tokenizer.save(str(path / TOKENIZER))

@@ -26,6 +26,11 @@ import math
 MODEL_TYPE = 'rlrc_vla'
 STEMS = ('patch', 'conv')
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SCHEMES = ('bf16', 'int4', 'int8', 'nf4', 'llm.int8')
+QUANTIZED_PARTS = ('decoder', 'head', 'vision', 'projector')
+GROUP_SIZES = (32, 64, 128, 256)
+"""What torch's int4 kernels know, on CPU and CUDA."""
+PREFILLS = ('packed', 'bf16')
 RESIZE_STRATEGIES = ('resize-naive', 'letterbox', 'resize-crop')
 MAIN_CAMERA = 'image'
 """The camera that every policy reads; Observation.image holds its picture."""
@@ -210,6 +215,37 @@ class ParallelConfig:
         _require(self.proprio_layout in ('', *layouts),
                  f'proprio_layout {self.proprio_layout!r} is none of {self.proprio_dim} numbers; '
                  f'there are: {", ".join(layouts) or "none of that length"}')
+class QuantizationConfig:
+    """How the weights of a quantised checkpoint are stored; quantized.py builds it."""
+
+    decoder: str = 'int4'
+    """Scheme of the decoder's layers: `bf16` leaves a part as it is."""
+    head: str = 'bf16'
+    vision: str = 'bf16'
+    projector: str = 'bf16'
+    group_size: int = 128
+    """Weights of a row that share an int4 scale."""
+    action_head: bool = True
+    """The head has the rows of the action ids alone, lowest id first."""
+    host_embeddings: bool = True
+    """The embedding table stays in host memory."""
+    prefill: str = 'packed'
+    """`bf16` keeps the decoder's weights in bf16 too, for the many rows of a prefill; `packed`
+    has one copy."""
+
+    def __post_init__(self) -> None:
+        for part in QUANTIZED_PARTS:
+            _require(getattr(self, part) in SCHEMES,
+                     f'scheme {getattr(self, part)!r} of the {part} is not known; there are: '
+                     f'{", ".join(SCHEMES)}')
+        _require(self.group_size in GROUP_SIZES,
+                 f'group_size {self.group_size} has no int4 kernel; there are: '
+                 f'{", ".join(map(str, GROUP_SIZES))}')
+        _require(self.prefill in PREFILLS, f'prefill {self.prefill!r} is not known; there are: '
+                 f'{", ".join(PREFILLS)}')
+        for name in ('action_head', 'host_embeddings'):
+            _require(isinstance(getattr(self, name), bool),
+                     f'{name} is true or false, got {getattr(self, name)!r}')
 
 
 @dataclass(frozen=True)
@@ -231,6 +267,8 @@ class VlaConfig:
     """3 behind two towers (fused-gelu-mlp), 2 behind one (gelu-mlp)."""
     parallel: ParallelConfig | None = None
     """Set for OpenVLA-OFT's way of decoding."""
+    quantization: QuantizationConfig | None = None
+    """How the weights are stored, where they are quantised."""
 
     def __post_init__(self) -> None:
         _require(1 <= len(self.towers) <= 2, f'one or two towers, got {len(self.towers)}')
@@ -290,7 +328,10 @@ class VlaConfig:
 
     def to_json(self) -> dict:
         """Return what config.json holds."""
-        return {'model_type': MODEL_TYPE, 'format_version': 1, **asdict(self)}
+        document = {'model_type': MODEL_TYPE, 'format_version': 1, **asdict(self)}
+        if self.quantization is None:  # as before there was such a thing
+            del document['quantization']
+        return document
 
     @classmethod
     def from_json(cls, document: dict) -> 'VlaConfig':
@@ -322,6 +363,8 @@ class VlaConfig:
                 parallel = dict(fields['parallel'])
                 fields['parallel'] = ParallelConfig(
                     **{**parallel, 'cameras': tuple(parallel.get('cameras', (MAIN_CAMERA,)))})
+            if fields.get('quantization') is not None:
+                fields['quantization'] = QuantizationConfig(**fields['quantization'])
             return cls(**fields)
         except (TypeError, KeyError) as error:
             raise ConfigError(f'config.json does not describe a model: {error}') from error

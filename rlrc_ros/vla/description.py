@@ -19,7 +19,7 @@ The memory on a GPU is arithmetic, not measured: weights in bf16, the KV cache o
 largest activations, and an allowance for what CUDA and its libraries take.
 """
 
-from rlrc_ros.vla.config import VlaConfig
+from rlrc_ros.vla.config import QuantizationConfig, QUANTIZED_PARTS, VlaConfig
 from rlrc_ros.vla.inspection import CheckpointSummary
 
 BF16_BYTES = 2
@@ -59,13 +59,37 @@ def _parallel_in_words(config: VlaConfig) -> str:
             f'state {state}; normalisation {parallel.normalisation}')
 
 
+def weights_on_gpu(summary: CheckpointSummary) -> int:
+    """Return the bytes of the weights that a GPU holds: all but a table left on the host."""
+    record, parts = summary.config.quantization, summary.bf16_bytes
+    size = sum(parts.values())
+    if record is None:
+        return size
+    if record.prefill == 'bf16' and record.decoder != 'bf16':
+        size += summary.parts['decoder'] * BF16_BYTES  # the norms, counted too, are next to none
+    if record.host_embeddings:  # but for the rows that decoding reads
+        rows = summary.config.action.bins * summary.config.decoder.hidden_size
+        size += rows * BF16_BYTES - parts['embeddings']
+    return size
+
+
+def quantization_line(record: QuantizationConfig) -> str:
+    """Return what is quantised, in one line."""
+    group = f' in groups of {record.group_size}'
+    parts = [f'{part} {getattr(record, part)}' + group * (getattr(record, part) == 'int4')
+             for part in QUANTIZED_PARTS]
+    parts += ['head of action ids alone'] * record.action_head
+    parts += ['embeddings on the host'] * record.host_embeddings
+    return ', '.join([*parts, f'prefill {record.prefill}'])
+
+
 def describe(summary: CheckpointSummary) -> dict[str, str]:
     """Return a few lines by their headings."""
     config, decoder = summary.config, summary.config.decoder
     widths = {(layer.num_heads, layer.intermediate_size) for layer in decoder.layers}
     shape = ', '.join(f'{heads} heads and {channels} channels' for heads, channels in
                       sorted(widths, reverse=True)[:3]) + (' ...' if len(widths) > 3 else '')
-    needs = gpu_bytes(config, summary.parameters)
+    needs = {**gpu_bytes(config, summary.parameters), 'weights': weights_on_gpu(summary)}
     options = [name for name in ('center_crop', 'jpeg', 'lanczos') if getattr(config.image, name)]
     lines = {
         '  format': f'model_type {summary.layout}, {summary.weight_bytes / 2**30:.2f} GiB of '
@@ -86,6 +110,8 @@ def describe(summary: CheckpointSummary) -> dict[str, str]:
             for key, stats in summary.norm_stats.items())}
     if config.parallel:
         lines['  decoding'] = _parallel_in_words(config)
+    if config.quantization is not None:
+        lines['  quantised'] = quantization_line(config.quantization)
     if summary.unused_parameters:
         lines['  parameters'] += (f'; {summary.unused_parameters / 1e6:.1f} M in the folder play '
                                   'no part and are not loaded')

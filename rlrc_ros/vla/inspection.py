@@ -20,14 +20,21 @@ checkpoint.py is the door that others use; this is its first half.
 
 from dataclasses import dataclass, field
 import json
-import math
 from pathlib import Path
 
 from rlrc_ros.vla import official, oft_files
 from rlrc_ros.vla.actions import NormStats
 from rlrc_ros.vla.config import ConfigError, MODEL_TYPE, ParallelConfig, VlaConfig
-from rlrc_ros.vla.model import skeleton
-from rlrc_ros.vla.shards import check_dtypes, CheckpointError, list_tensors, StoredTensor, WEIGHTS
+from rlrc_ros.vla.model import skeleton, Vla
+from rlrc_ros.vla.quantized import bytes_by_part, parameters_by_part
+from rlrc_ros.vla.shards import (
+    check_dtypes,
+    check_packed,
+    CheckpointError,
+    list_tensors,
+    StoredTensor,
+    WEIGHTS,
+)
 
 CONFIG, TOKENIZER, PREPROCESSOR = 'config.json', 'tokenizer.json', 'preprocessor_config.json'
 STATISTICS, PROVENANCE = 'dataset_statistics.json', 'provenance.json'
@@ -59,6 +66,8 @@ class CheckpointSummary:
     """Code that the folder names for others to run; never run here."""
     proprio_stats: dict[str, NormStats] = field(default_factory=dict)
     """Statistics of the robot's state by data set, where the policy reads it."""
+    bf16_bytes: dict[str, int] = field(default_factory=dict)
+    """Bytes of the loaded weights by part: bf16, and what is quantised as it is stored."""
 
     @property
     def image_size_px(self) -> tuple[int, int]:
@@ -162,13 +171,14 @@ def inspect(folder: str | Path) -> CheckpointSummary:
     except ConfigError as error:
         raise CheckpointError(f'{folder / CONFIG}: {error}') from error
     proprio_stats = _proprio_stats(path, statistics, config)
-    parts = _check_weights(folder, tensors, config, unused)
+    model = _check_weights(folder, tensors, config, unused)
+    parts = parameters_by_part(model, PARTS)
     provenance = _read_json(folder, PROVENANCE) if (folder / PROVENANCE).exists() else {}
     return CheckpointSummary(
         folder, config, norm_stats, sum(parts.values()),
         sum(path.stat().st_size for path in {each.path for each in tensors.values()}), provenance,
         kind, parts, sum(tensors[name].numel for name in unused.keys() & tensors.keys()), auto_map,
-        proprio_stats)
+        proprio_stats, bytes_by_part(model, PARTS))
 
 
 def stored_tensors(folder: Path, kind: str) -> dict[str, StoredTensor]:
@@ -272,9 +282,10 @@ def _check_dims(folder: Path, norm_stats: dict[str, NormStats], config: VlaConfi
 
 
 def _check_weights(folder: Path, tensors: dict[str, StoredTensor], config: VlaConfig,
-                   unused: official.Shapes) -> dict[str, int]:
-    """Compare names, shapes and dtypes with the config; return the parameters by part."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in skeleton(config).state_dict().items()}
+                   unused: official.Shapes) -> Vla:
+    """Compare names, shapes and dtypes with the config; return the skeleton that they fit."""
+    model = skeleton(config)
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     extra = sorted(name for name in tensors.keys() - wanted.keys() - unused.keys()
                    if not official.IGNORED.search(name))
     missing = sorted(wanted.keys() - tensors.keys())
@@ -288,9 +299,8 @@ def _check_weights(folder: Path, tensors: dict[str, StoredTensor], config: VlaCo
             raise CheckpointError(
                 f'{tensors[name].path}: {name} has shape {tensors[name].shape}, {CONFIG} says '
                 f'{shape}; the files come from different checkpoints')
-    check_dtypes(tensors, [name for name in wanted | unused if name in tensors])
-    parts = dict.fromkeys(PARTS.values(), 0)
-    for name, shape in wanted.items():
-        part = next(part for start, part in PARTS.items() if name.startswith(start))
-        parts[part] += math.prod(shape)
-    return parts
+    packed = {name: each.dtype for name, each in model.named_buffers() if name in wanted}
+    check_dtypes(tensors, [name for name in wanted | unused
+                           if name in tensors and name not in packed])
+    check_packed(tensors, packed)
+    return model

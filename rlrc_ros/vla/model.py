@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.language import KVCache, LanguageModel
 from rlrc_ros.vla.parallel import L1ActionHead, ProprioProjector
+from rlrc_ros.vla.quantized import HostEmbedding, rebuild
 from rlrc_ros.vla.vision import VisionBackbone
 import torch
 from torch import nn
@@ -89,6 +90,8 @@ class Vla(nn.Module):
         if config.proprio_dim:
             self.proprio_projector = ProprioProjector(
                 config.proprio_dim, config.decoder.hidden_size)
+        if config.quantization is not None:
+            rebuild(self, config)
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw fresh weights: normal(0, 0.02), residual outputs scaled down with depth."""
@@ -124,11 +127,23 @@ class Vla(nn.Module):
         """
         Return logits (..., bins) over the action ids alone, lowest id first.
 
-        Only these rows of the head are multiplied: every other id is forbidden anyway.
+        Only these rows of the head are multiplied: every other id is forbidden anyway. A
+        quantised head that was not cut has no rows to pick, so it is multiplied whole.
         """
-        end = self.config.action.vocab_end
-        rows = self.language_model.lm_head.weight[end - self.config.action.bins:end]
-        return functional.linear(hidden, rows)
+        head, end = self.language_model.lm_head, self.config.action.vocab_end
+        low = end - self.config.action.bins
+        if head.out_features == self.config.action.bins:
+            return head(hidden)
+        if isinstance(head, nn.Linear):
+            return functional.linear(hidden, head.weight[low:end])
+        return head(hidden)[..., low:end]
+
+    def embed_actions(self, action_ids: torch.Tensor) -> torch.Tensor:
+        """Return embeddings (..., E) of action ids (...)."""
+        table = self.language_model.model.embed_tokens
+        if isinstance(table, HostEmbedding) and table.action_rows is not None:
+            return table.embed_actions(action_ids)
+        return table(action_ids)
 
     # --------------------------------------------------------------- training
 
@@ -188,7 +203,7 @@ class Vla(nn.Module):
         ids, logprobs = [], []  # one (B,) and one (B, bins) a step
         for step in range(action_tokens):
             if step:
-                token = decoder.embed_tokens(ids[-1])[:, None]  # (B, 1, E)
+                token = self.embed_actions(ids[-1])[:, None]  # (B, 1, E)
                 hidden = decoder(token, (last + step)[:, None], cache)[:, 0]
             scores = self.action_logits(hidden).float()  # (B, bins)
             scores = torch.log_softmax(scores / (temperature or 1.0), dim=-1)

@@ -32,6 +32,8 @@ import torch
 WEIGHTS = 'model.safetensors'
 INDEX = 'model.safetensors.index.json'
 DTYPES = {'F32': torch.float32, 'BF16': torch.bfloat16, 'F16': torch.float16}
+PACKED_DTYPES = {'U8': torch.uint8, 'I8': torch.int8}
+"""Of quantised weights, beside those above."""
 PICKLE_SUFFIXES = ('.bin', '.pt', '.pth', '.ckpt', '.pkl')
 PICKLE_STARTS = (b'PK\x03\x04', *(bytes([0x80, protocol]) for protocol in range(2, 6)))
 """A zip archive, which torch writes, and pickle's own protocols."""
@@ -166,6 +168,19 @@ def check_dtypes(tensors: dict[str, StoredTensor], names: Iterable[str]) -> None
                                   f'this version reads {", ".join(DTYPES)}')
 
 
+def check_packed(tensors: dict[str, StoredTensor], wanted: dict[str, torch.dtype]) -> None:
+    """
+    Check that quantised tensors are of the type that their scheme says.
+
+    :raises CheckpointError: another one
+    """
+    names = {dtype: name for name, dtype in {**DTYPES, **PACKED_DTYPES}.items()}
+    for name, dtype in wanted.items():
+        if tensors[name].dtype != names[dtype]:
+            raise CheckpointError(f'{tensors[name].path}: {name} has dtype {tensors[name].dtype}, '
+                                  f'its scheme wants {names[dtype]}; quantise the model again')
+
+
 def read_tensor(name: str, stored: StoredTensor, dtype: torch.dtype,
                 device: str | torch.device = 'cpu', finite: bool = True) -> torch.Tensor:
     """
@@ -182,7 +197,8 @@ def read_tensor(name: str, stored: StoredTensor, dtype: torch.dtype,
     result = torch.empty(stored.shape, dtype=dtype, device=device)
     flat = result.view(-1)
     chunk = CPU_CHUNK_ELEMENTS if flat.device.type == 'cpu' else GPU_CHUNK_ELEMENTS
-    staging = torch.empty(min(stored.numel, chunk), dtype=DTYPES[stored.dtype])
+    staging = torch.empty(min(stored.numel, chunk),
+                          dtype=(DTYPES | PACKED_DTYPES)[stored.dtype])
     with stored.path.open('rb', buffering=0) as file:
         file.seek(stored.offset)
         for start in range(0, stored.numel, chunk):

@@ -28,6 +28,7 @@ from nodes.vla_rig import Bench, DOMAIN, PATIENCE_S, VlaRig, wait_for
 import pytest
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rlrc_ros.vla.config import QuantizationConfig
 
 make_tiny_checkpoint = pytest.importorskip('tiny_vla').make_tiny_checkpoint
 INSTRUCTION = 'put carrot on red plate'
@@ -85,8 +86,14 @@ def lone_bench() -> Iterator[Bench]:
         context.try_shutdown()
 
 
-def test_a_real_policy_answers_images_over_dds(checkpoint: Path) -> None:
-    """A checkpoint folder is opened, warmed and answers each lockstep image within its limits."""
+@pytest.mark.parametrize('stored', ['bf16', 'int4'])
+def test_a_real_policy_answers_images_over_dds(
+    stored: str, checkpoint: Path, tmp_path: Path,
+) -> None:
+    """A checkpoint folder, quantised or not, is opened and answers each lockstep image."""
+    if stored == 'int4':
+        checkpoint = make_tiny_checkpoint(tmp_path / 'int4', quantization=QuantizationConfig(
+            'int4', 'bf16', 'int4', 'int4', group_size=32))
     with VlaRig(None, checkpoint=str(checkpoint), real_checkpoint=True, lockstep=True,
                 instruction=INSTRUCTION) as rig:
         bench = rig.bench

@@ -1,0 +1,141 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Where a model's quantised layers are: which parts, the cut head, the table on the host.
+
+config.json's `quantization` record (config.QuantizationConfig) is all that decides it, so a
+skeleton of a quantised model has the names, shapes and bytes of its file. The cut head and the
+table on the host are exact: they leave out what acting never reads, or keep it elsewhere.
+"""
+
+from collections.abc import Iterator
+
+from rlrc_ros.vla.config import QuantizationConfig, VlaConfig
+from rlrc_ros.vla.linear import Int4Linear, Int8Linear, LlmInt8Linear, Nf4Linear, QuantizedLinear
+import torch
+from torch import nn
+from torch.nn import functional
+
+PART_STARTS = {'decoder': 'language_model.model.layers.', 'head': 'language_model.lm_head',
+               'vision': 'vision_backbone.', 'projector': 'projector.'}
+"""Where each part's linear layers are, by how their names begin."""
+EMBEDDINGS = 'language_model.model.embed_tokens.weight'
+
+
+class HostEmbedding(nn.Embedding):
+    """
+    The embedding table in host memory; the rows of the action ids on the device as well.
+
+    A prompt's tokens are looked up on the host, once an answer. Decoded tokens are all action ids,
+    so decoding never waits for the host.
+
+    :param bins: action ids, the last ones before `action_end`
+    """
+
+    def __init__(self, vocab_size: int, hidden_size: int, action_end: int, bins: int):
+        super().__init__(vocab_size, hidden_size)
+        self._low, self._end = action_end - bins, action_end
+        self.register_buffer('action_rows', None, persistent=False)
+
+    def place(self, device: torch.device) -> None:
+        """Keep the action ids' rows on the device."""
+        self.action_rows = self.weight.detach()[self._low:self._end].to(device)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Return embeddings (..., E) of ids (...), where the ids are."""
+        rows = functional.embedding(input_ids.to(self.weight.device), self.weight)
+        return rows.to(input_ids.device)
+
+    def embed_actions(self, action_ids: torch.Tensor) -> torch.Tensor:
+        """Return embeddings (..., E) of action ids (...), without asking the host."""
+        return functional.embedding(action_ids - self._low, self.action_rows)
+
+
+def part_of(name: str) -> str | None:
+    """Return the part that a layer of this name belongs to, if any is quantised by parts."""
+    return next((part for part, start in PART_STARTS.items() if name.startswith(start)), None)
+
+
+def linear_layers(model: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:
+    """Yield name, part and layer of every linear layer that can be quantised, or is."""
+    for name, module in model.named_modules():
+        part = part_of(name)
+        if part is not None and isinstance(module, (nn.Linear, QuantizedLinear)):
+            yield name, part, module
+
+
+def make_layer(scheme: str, in_features: int, out_features: int, bias: bool,
+               group_size: int) -> QuantizedLinear:
+    """Return an empty layer of a scheme."""
+    if scheme == 'int4':
+        return Int4Linear(in_features, out_features, bias, group_size)
+    kind = {'int8': Int8Linear, 'nf4': Nf4Linear, 'llm.int8': LlmInt8Linear}[scheme]
+    return kind(in_features, out_features, bias)
+
+
+def rebuild(model: nn.Module, config: VlaConfig) -> None:
+    """Replace the layers of a freshly built model as config.quantization says."""
+    record: QuantizationConfig = config.quantization
+    language, decoder, action = model.language_model, config.decoder, config.action
+    if record.action_head:
+        language.lm_head = nn.Linear(decoder.hidden_size, action.bins, bias=False)
+    if record.host_embeddings:
+        language.model.embed_tokens = HostEmbedding(
+            decoder.vocab_size, decoder.hidden_size, action.vocab_end, action.bins)
+    for name, part, layer in list(linear_layers(model)):
+        scheme = getattr(record, part)
+        if scheme != 'bf16':
+            parent, _, child = name.rpartition('.')
+            setattr(model.get_submodule(parent), child, make_layer(
+                scheme, layer.in_features, layer.out_features, layer.bias is not None,
+                record.group_size))
+
+
+def pack(model: nn.Module, config: VlaConfig, device: torch.device) -> None:
+    """Get a model whose stored tensors are on their devices ready to run."""
+    record: QuantizationConfig = config.quantization
+    for _, part, layer in linear_layers(model):
+        if isinstance(layer, QuantizedLinear):
+            layer.pack(keep_dense=part == 'decoder' and record.prefill == 'bf16')
+    if record.host_embeddings:
+        model.language_model.model.embed_tokens.place(device)
+
+
+def _by_part(counts: dict[str, int], parts: dict[str, str]) -> dict[str, int]:
+    result = dict.fromkeys(parts.values(), 0)
+    for name, count in counts.items():
+        result[next(part for start, part in parts.items() if name.startswith(start))] += count
+    return result
+
+
+def parameters_by_part(model: nn.Module, parts: dict[str, str]) -> dict[str, int]:
+    """
+    Return how many parameters the model stands for, whatever they are stored in.
+
+    :param parts: part by how its tensors' names begin; the first that fits counts
+    """
+    layers = {f'{name}.': layer for name, _, layer in linear_layers(model)
+              if isinstance(layer, QuantizedLinear)}
+    counts = {name: layer.logical_parameters for name, layer in layers.items()}
+    counts |= {name: each.numel() for name, each in model.named_parameters()
+               if f'{name.rpartition(".")[0]}.' not in layers}
+    return _by_part(counts, parts)
+
+
+def bytes_by_part(model: nn.Module, parts: dict[str, str]) -> dict[str, int]:
+    """Return the bytes of the model's tensors in its file, whose plain weights are bf16."""
+    buffers = dict(model.named_buffers())
+    return _by_part({name: each.numel() * (each.element_size() if name in buffers else 2)
+                     for name, each in model.state_dict().items()}, parts)
