@@ -17,7 +17,7 @@ What a model costs: parameters, bytes in bf16 and operations for one answer, fro
 
 Operations count a multiplication and an addition as two, matrices and attention only. An answer is
 one pass of the towers, the projector, a prefill of image and prompt, and the action tokens one by
-one, of which the first falls out of the prefill.
+one, of which the first falls out of the prefill. Of the head only the action ids' rows count.
 """
 
 from dataclasses import asdict, dataclass
@@ -76,7 +76,7 @@ def costs(config: VlaConfig) -> Costs:
     decoder, tokens = config.decoder, config.num_patches + PROMPT_TOKENS
     weights = sum(layer_weights(decoder, widths) for widths in decoder.layers)
     inner = sum(widths.num_heads for widths in decoder.layers) * decoder.head_dim
-    head = 2.0 * decoder.hidden_size * decoder.vocab_size
+    head = 2.0 * decoder.hidden_size * config.action.bins  # the other rows are not multiplied
     prefill = 2.0 * tokens * weights + 4.0 * tokens * tokens * inner / 2 + head
     decode = 2.0 * weights + 4.0 * tokens * inner + head
     vision = sum(map(_tower_flop, config.towers))

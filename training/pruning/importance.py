@@ -146,6 +146,7 @@ def rank(model: Vla | LanguageModel, samples: list[Sample], plan: Plan,
             scores = group_scores(decoder.layers[each.index], config, each.sums)
             decisions[each.index] = choose(scores, head_dim)
             layer_scores[each.index] = each.gate
+            del each  # or its gradients would live on beside the next layer's
         loss = walk.loss
         if towers:
             blocks = _rank_towers(model, config, tower_gradients(

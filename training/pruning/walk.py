@@ -165,6 +165,7 @@ class BackwardWalk:
                 gate += change / len(self._samples)
             if wanted:
                 yield LayerGradients(index, sums, gate)
+            del sums, inputs, wanted  # before the next layer's are made
         self.input_gradients = gradients
 
     @torch.no_grad()
