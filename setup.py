@@ -49,7 +49,8 @@ setup(
     license='Apache-2.0',
     keywords=['ROS', 'robotics', 'vision-language-action', 'WidowX'],
     packages=[
-        'rlrc_ros', 'rlrc_ros.arm', 'rlrc_ros.nodes', 'rlrc_ros.vla', 'rlrc_training', 'rlrc_sim'],
+        'rlrc_ros', 'rlrc_ros.arm', 'rlrc_ros.nodes', 'rlrc_ros.vla', 'rlrc_training',
+        'rlrc_training.pruning', 'rlrc_sim'],
     package_dir={'rlrc_training': 'training', 'rlrc_sim': 'sim'},
     package_data={
         'rlrc_ros': ['arm/urdf/*.urdf'],
@@ -73,7 +74,7 @@ setup(
         'train': ['rich', 'tensorboard', 'tqdm', 'tyro'],
         'sim': ['imageio', 'imageio-ffmpeg', 'mani_skill==3.0.1', 'setuptools<80'],
         'nf4': ['bitsandbytes'],
-        'test': ['pytest>=8,<9', 'pytest-timeout', 'ruff'],
+        'test': ['pytest>=8,<9', 'pytest-timeout', 'ruff', 'torch-pruning'],
     },
     entry_points={
         'console_scripts': [
@@ -88,6 +89,7 @@ setup(
             'collect = rlrc_training.collect:main',
             'sft = rlrc_training.sft:main',
             'quantize = rlrc_training.quantize:main',
+            'prune = rlrc_training.prune:main',
             'evaluate = rlrc_training.evaluate:main',
         ],
     },

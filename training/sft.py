@@ -105,6 +105,8 @@ class SftConfig:
     """Gradients are scaled down to this norm."""
     ema_decay: float = 0.998
     """Decay of the averaged weights that are evaluated and kept; 0 keeps the plain ones."""
+    keep_zeros: bool = False
+    """Hold weights at zero that are zero in --init: masks of `rlrc prune --method wanda`."""
     bin_sigma: float = 3.0
     """Targets are softened over neighbouring bins with this deviation; 0 is OpenVLA's hard bin."""
     auxiliary_weight: float = 2.0
@@ -155,13 +157,16 @@ class Frames:
     instruction: np.ndarray
     """(N,) index into prompts."""
     prompts: tuple[tuple[int, ...], ...]
+    episode: np.ndarray
+    """(N,) which episode a frame is of, counted from 0."""
 
 
-def load_frames(config: SftConfig, vla: VlaConfig,
-                tokenizer: Tokenizer) -> tuple[Frames, dict]:
+def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
+                stats: NormStats | None = None) -> tuple[Frames, dict]:
     """
     Load the demonstrations; return frames and their dataset_statistics.json content.
 
+    :param stats: normalise with these instead of what the demonstrations give
     :raises DemonstrationError: none there, or actions of another dimension
     """
     pictures, actions, positions, instruction, sentences = [], [], [], [], {}
@@ -180,12 +185,24 @@ def load_frames(config: SftConfig, vla: VlaConfig,
         episodes += 1
     flat = np.concatenate(actions)
     statistics = {config.dataset_name: statistics_of(flat, episodes)}
-    normalised = NormStats.from_json(statistics[config.dataset_name]).normalise(flat)
+    normalised = (stats or NormStats.from_json(statistics[config.dataset_name])).normalise(flat)
     frames = Frames(
         np.stack(pictures), ActionTokenizer(vla.action).encode(normalised), normalised,
         np.concatenate(positions), np.concatenate(instruction),
-        tuple(tuple(prompt.encode(sentence, tokenizer, vla)) for sentence in sentences))
+        tuple(tuple(prompt.encode(sentence, tokenizer, vla)) for sentence in sentences),
+        np.repeat(np.arange(episodes), [len(each) for each in actions]))
     return frames, statistics
+
+
+def teacher_forced(frames: Frames, rows: np.ndarray,
+                   vla: VlaConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return input_ids (B, T), where the targets stand in them (B, K), and the targets (B, K)."""
+    sequences = [[*frames.prompts[frames.instruction[row]], *frames.action_ids[row].tolist(),
+                  vla.eos_token_id] for row in rows]
+    input_ids, lengths = prompt.pad(sequences, vla.pad_token_id)
+    count = vla.action_tokens + 1
+    where = lengths[:, None] - count + torch.arange(count)[None]
+    return input_ids, where, input_ids.gather(1, where)
 
 
 def jitter(pixels: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
@@ -243,23 +260,15 @@ class Losses:
     """Mean absolute error of the normalised action, from the most likely tokens."""
 
 
-def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, frames: Frames,
-               rows: np.ndarray, soft: torch.Tensor, generator: torch.Generator,
-               device: torch.device) -> Losses:
-    """Run the frames `rows` (B,) through the model and compare with their actions."""
-    vla = model.config
-    pictures = jitter(torch.from_numpy(frames.images[rows]), config.colour_jitter, generator)
-    pixels = images.to_pixels(pictures.to(device), vla.towers)
-    sequences = [[*frames.prompts[frames.instruction[row]], *frames.action_ids[row].tolist(),
-                  vla.eos_token_id] for row in rows]
-    input_ids, lengths = prompt.pad(sequences, vla.pad_token_id)
-    count = vla.action_tokens + 1
-    where = (lengths[:, None] - count + torch.arange(count)[None]).to(device)  # (B, K)
-    input_ids = input_ids.to(device)
-    targets = input_ids.gather(1, where)
+def token_losses(model: Vla, hidden: torch.Tensor, targets: torch.Tensor,
+                 soft: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Return what every target costs (B, K), and the log-probabilities (B, 7, bins) of action ids.
 
-    patches = model.encode_image(pixels)
-    hidden = model.gather_hidden(patches, input_ids, where)  # (B, K, E)
+    :param hidden: (B, K, E), behind the decoder's last norm, at the positions before the targets
+    :param soft: (bins, bins), see soft_targets()
+    """
+    vla = model.config
     logprobs = functional.log_softmax(model.language_model.lm_head(hidden).float(), dim=-1)
     low_id = vla.action.vocab_end - vla.action.bins
     action_logprobs = logprobs[:, :-1, low_id:vla.action.vocab_end]  # (B, 7, bins)
@@ -269,18 +278,34 @@ def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, f
     wanted = torch.cat([wanted[:, :-1], gripper[:, None]], dim=1)  # the gripper is no scale
     token_loss = -(wanted * action_logprobs).sum(-1)  # (B, 7)
     end_loss = -logprobs[:, -1, vla.eos_token_id]
-    action = torch.cat([token_loss, end_loss[:, None]], dim=1).mean()
+    return torch.cat([token_loss, end_loss[:, None]], dim=1), action_logprobs
+
+
+def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, frames: Frames,
+               rows: np.ndarray, soft: torch.Tensor, generator: torch.Generator,
+               device: torch.device) -> Losses:
+    """Run the frames `rows` (B,) through the model and compare with their actions."""
+    vla = model.config
+    pictures = jitter(torch.from_numpy(frames.images[rows]), config.colour_jitter, generator)
+    pixels = images.to_pixels(pictures.to(device), vla.towers)
+    input_ids, where, targets = (
+        each.to(device) for each in teacher_forced(frames, rows, vla))
+    patches = model.encode_image(pixels)
+    hidden = model.gather_hidden(patches, input_ids, where)  # (B, K, E)
+    token_loss, action_logprobs = token_losses(model, hidden, targets, soft)
+    action = token_loss.mean()
 
     position = torch.zeros((), device=device)
     if auxiliary is not None:
         truth = torch.from_numpy(frames.positions_m[rows]).to(device)
         position = functional.smooth_l1_loss(auxiliary(patches), truth * 10.0, beta=0.1)
     with torch.no_grad():
+        low_id = vla.action.vocab_end - vla.action.bins
         best = action_logprobs.argmax(-1)
         centers = torch.from_numpy(ActionTokenizer(vla.action).decode(
             (best + low_id).cpu().numpy())).to(device)
         l1 = (centers - torch.from_numpy(frames.actions[rows]).to(device)).abs().mean()
-        accuracy = (best == action_bins).float().mean()
+        accuracy = (best + low_id == targets[:, :-1]).float().mean()
     total = action + config.auxiliary_weight * position
     return Losses(total, action.detach(), position.detach(), accuracy, l1.float())
 
@@ -314,6 +339,8 @@ class Trainer:
             {'params': [each for each in parameters.values() if each.dim() < 2],
              'weight_decay': 0.0}], lr=config.learning_rate, betas=(0.9, 0.95))
         self.averaged = {name: each.detach().clone() for name, each in model.state_dict().items()}
+        self._kept = {name: each.detach() != 0 for name, each in parameters.items()
+                      if each.dim() >= 2} if config.keep_zeros else {}
         self.step = 0
         self.best_success = -1.0
 
@@ -326,6 +353,9 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(
             list(self._parameters.values()), self.config.max_grad_norm)
         self.optimiser.step()
+        with torch.no_grad():
+            for name, kept in self._kept.items():
+                self._parameters[name].mul_(kept)
         self.step += 1
         decay = min(self.config.ema_decay, self.step / (self.step + 10.0))
         with torch.no_grad():

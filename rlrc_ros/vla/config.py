@@ -74,6 +74,8 @@ class TowerConfig:
     need to see where things are."""
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    blocks: tuple['LayerWidths', ...] = ()
+    """Widths of the used blocks where pruning made them differ; empty: num_heads, mlp_hidden."""
 
     def __post_init__(self) -> None:
         _require(self.depth >= 2, f'a tower has at least 2 blocks, got depth {self.depth}')
@@ -92,6 +94,8 @@ class TowerConfig:
                  f'a conv stem makes patches of 16 or 32 px, got patch_size {self.patch_size}')
         _require(self.stem != 'conv' or self.embed_dim % 32 == 0,
                  f'a conv stem needs embed_dim in multiples of 32, got {self.embed_dim}')
+        _require(len(self.blocks) in (0, self.used_blocks),
+                 f'blocks describes {len(self.blocks)} blocks, {self.used_blocks} are used')
 
     @property
     def num_patches(self) -> int:
@@ -103,13 +107,20 @@ class TowerConfig:
         """Return how many blocks run: those up to the feature layer."""
         return self.depth - 1
 
+    def block_widths(self, index: int) -> 'LayerWidths':
+        """Return the widths of one used block."""
+        return (self.blocks[index] if self.blocks
+                else LayerWidths(self.num_heads, self.mlp_hidden))
+
 
 @dataclass(frozen=True)
 class LayerWidths:
-    """What is left of one decoder layer; pruning changes these and nothing else."""
+    """What is left of one layer or block; pruning changes these and nothing else."""
 
     num_heads: int
     intermediate_size: int
+    bias: bool = False
+    """o_proj and down_proj carry a bias: what FLAP puts in the place of the removed inputs."""
 
     def __post_init__(self) -> None:
         _require(self.num_heads >= 1 and self.intermediate_size >= 1,
@@ -351,7 +362,9 @@ class VlaConfig:
                               'upgrade rlrc_ros')
         try:
             fields['towers'] = tuple(
-                TowerConfig(**{**tower, 'mean': tuple(tower['mean']), 'std': tuple(tower['std'])})
+                TowerConfig(**{**tower, 'mean': tuple(tower['mean']), 'std': tuple(tower['std']),
+                               'blocks': tuple(LayerWidths(**block)
+                                               for block in tower.get('blocks', ()))})
                 for tower in fields['towers'])
             decoder = dict(fields['decoder'])
             decoder['layers'] = tuple(LayerWidths(**layer) for layer in decoder['layers'])

@@ -93,7 +93,7 @@ class SelfAttention(nn.Module):
         self.q_proj = nn.Linear(config.hidden_size, inner, bias=False)
         self.k_proj = nn.Linear(config.hidden_size, inner, bias=False)
         self.v_proj = nn.Linear(config.hidden_size, inner, bias=False)
-        self.o_proj = nn.Linear(inner, config.hidden_size, bias=False)
+        self.o_proj = nn.Linear(inner, config.hidden_size, bias=widths.bias)
 
     def forward(self, x: torch.Tensor, rope: tuple[torch.Tensor, torch.Tensor],
                 positions: torch.Tensor, cache: KVCache | None,
@@ -115,11 +115,11 @@ class SelfAttention(nn.Module):
 class GatedMlp(nn.Module):
     """SwiGLU with this layer's own number of channels."""
 
-    def __init__(self, hidden_size: int, intermediate_size: int):
+    def __init__(self, hidden_size: int, widths: LayerWidths):
         super().__init__()
-        self.gate_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
-        self.up_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
-        self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=False)
+        self.gate_proj = nn.Linear(hidden_size, widths.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(hidden_size, widths.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(widths.intermediate_size, hidden_size, bias=widths.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, L, E) to the same shape."""
@@ -132,7 +132,7 @@ class DecoderLayer(nn.Module):
     def __init__(self, config: DecoderConfig, widths: LayerWidths, index: int):
         super().__init__()
         self.self_attn = SelfAttention(config, widths, index)
-        self.mlp = GatedMlp(config.hidden_size, widths.intermediate_size)
+        self.mlp = GatedMlp(config.hidden_size, widths)
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 

@@ -23,7 +23,7 @@ Legend: B batch, P patches, N prefix tokens (class and registers), D width.
 
 import math
 
-from rlrc_ros.vla.config import TowerConfig
+from rlrc_ros.vla.config import LayerWidths, TowerConfig
 import torch
 from torch import nn
 from torch.nn import functional
@@ -52,19 +52,19 @@ class PatchEmbedding(nn.Module):
 class Attention(nn.Module):
     """Bidirectional self-attention."""
 
-    def __init__(self, dim: int, num_heads: int):
+    def __init__(self, dim: int, num_heads: int, head_dim: int):
         super().__init__()
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.num_heads, self.head_dim = num_heads, head_dim
+        self.qkv = nn.Linear(dim, 3 * num_heads * head_dim)
+        self.proj = nn.Linear(num_heads * head_dim, dim)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, N + P, D) to the same shape."""
-        batch, length, dim = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.num_heads, dim // self.num_heads)
+        batch, length, _ = x.shape
+        qkv = self.qkv(x).view(batch, length, 3, self.num_heads, self.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N + P, head_dim)
         x = functional.scaled_dot_product_attention(q, k, v)
-        return self.proj(x.transpose(1, 2).reshape(batch, length, dim))
+        return self.proj(x.transpose(1, 2).reshape(batch, length, -1))
 
 
 class Mlp(nn.Module):
@@ -93,17 +93,18 @@ class LayerScale(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block."""
+    """Pre-norm transformer block; without widths, as wide as the published tower's."""
 
-    def __init__(self, config: TowerConfig):
+    def __init__(self, config: TowerConfig, widths: LayerWidths | None = None):
         super().__init__()
         dim = config.embed_dim
+        widths = widths or LayerWidths(config.num_heads, config.mlp_hidden)
         scale = LayerScale if config.layer_scale else (lambda dim: nn.Identity())
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = Attention(dim, config.num_heads)
+        self.attn = Attention(dim, widths.num_heads, dim // config.num_heads)
         self.ls1 = scale(dim)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = Mlp(dim, config.mlp_hidden)
+        self.mlp = Mlp(dim, widths.intermediate_size)
         self.ls2 = scale(dim)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -125,7 +126,8 @@ class Tower(nn.Module):
             self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         if config.register_tokens:
             self.reg_token = nn.Parameter(torch.zeros(1, config.register_tokens, dim))
-        self.blocks = nn.ModuleList([Block(config) for _ in range(config.used_blocks)])
+        self.blocks = nn.ModuleList([
+            Block(config, config.block_widths(index)) for index in range(config.used_blocks)])
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Turn normalised pixels (B, 3, H, W) into features (B, P, D)."""
