@@ -15,7 +15,7 @@
 """
 The 25 objects of PutOnPlate25, made here: 16 that training shows, 9 that it does not.
 
-Kinds and rough sizes are those of RL4VLA's suite (arXiv 2505.19789); the shapes are our own, turned
+The 25 objects of PutOnPlate25, made here: 16 that training shows and 9 that it never does.
 profiles to be seen and primitives to be touched. Lengths in millimetres in this table, metres in
 the kinds it makes. Frame: z up, the long side along x, the origin in the middle of the box.
 """
@@ -215,7 +215,8 @@ _SEEN = (
               stretch=(1.0, 0.68)),
         turned([(23.3, -28), (23.3, -2)], _YELLOW, stretch=(1.0, 0.68)),
         turned([(8, 24), (8, 38), (0, 38)], _RED),
-        touched('box', (20, 14.5, 24), (0, 0, -14)), touched('cylinder', (8, 14), (0, 0, 24), True)),
+        touched('box', (20, 14.5, 24), (0, 0, -14)),
+        touched('cylinder', (8, 14), (0, 0, 24), stands=True)),
         mm(46, 31, 76), density=700.0, grip_m=mm(0, 0, -12)),
 )
 
@@ -243,7 +244,8 @@ _UNSEEN = (
               lies=True, stretch=(0.82, 1.0)),
         *(box((3, 10, 1), _CREAM, (x, 0, 12.6 - abs(x) / 22), yaw=55)
           for x in (-44, -22, 0, 22, 44)),
-        touched('box', (44, 14, 13)), touched('box', (66, 8, 10))), mm(140, 34, 28), density=400.0),
+        touched('box', (44, 14, 13)), touched('box', (66, 8, 10))),
+        mm(140, 34, 28), density=400.0),
     Kind('champagne glass', (
         turned([(0, -42), (16, -42), (15, -40), (2.5, -37), (2.2, -12), (9, -2), (13, 14),
                (12, 42), (11, 42), (12, 14), (8, 0), (0, -4)], (0.72, 0.84, 0.90)),

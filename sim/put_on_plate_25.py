@@ -67,7 +67,7 @@ def grip_of(kind: Kind, position_m: np.ndarray, rotation: np.ndarray,
     The fingers close across the shorter of the two sides that lie flat.
 
     :param rotation: (3, 3), the thing's frame in the world
-    :param depth_m: how far below the top, for a kind without a grip of its own
+    :param depth_m: how far below the top at most: deeper, the palm would stand on the thing
     """
     size = np.array(kind.size_m)
     centre = position_m + rotation @ np.array(kind.centre_m)
@@ -80,8 +80,9 @@ def grip_of(kind: Kind, position_m: np.ndarray, rotation: np.ndarray,
         longer = 0  # a kind that says where to grip is gripped across its y
         shorter = 1
     is_round = not kind.long if upright == 2 else size[longer] < ROUND_SHARE * size[shorter]
-    point = position_m + rotation @ np.array(kind.grip_m) if own else centre + [
-        0.0, 0.0, height / 2 - depth_m]
+    highest = centre + [0.0, 0.0, height / 2 - depth_m]
+    point = position_m + rotation @ np.array(kind.grip_m) if own else highest
+    point[2] = max(point[2], highest[2])
     return Grip(centre, point, None if is_round else rotation[:, longer], height)
 
 

@@ -15,7 +15,7 @@
 """
 The 17 receptacles of PutOnPlate25, made here: the plate that training shows, 16 that it does not.
 
-Kinds and sizes are those of RL4VLA's suite (flat, about 110 mm across); shapes and patterns are our
+The 17 receptacles of PutOnPlate25, made here: the seen plate, and 16 that are not seen.
 own. Lengths in millimetres in this table. Frame: z up, the origin in the middle of the box.
 """
 
@@ -90,14 +90,16 @@ _KINDS = (
         _ring(48, 48, 2.4, (0.85, 0.58, 0.14)), *(
             turned([(0, 3), (8, 3), (8, 2)], _RED, (x, y, 0)) for x, y in (
                 *_around(6, 33), (0, 0))), *(
-            egg((3.4, 2, 1), (0.06, 0.30, 0.05), (x, y, 2.6)) for x, y in _around(5, 18))), 1500.0),
+            egg((3.4, 2, 1), (0.06, 0.30, 0.05), (x, y, 2.6))
+            for x, y in _around(5, 18))), 1500.0),
     Kind('flat bowl', (
         turned([(0, -6), (30, -6), (50, 2), (55, 6), (52, 6), (47, 2), (28, -3), (0, -3)],
               (0.10, 0.38, 0.36)), _ring(54.5, 3, 6.05, _CREAM),
         touched('cylinder', (44, 3), (0, 0, -3), stands=True)),
         mm(110, 110, 12), long=False, density=2000.0),
     _disc('gramophone disk', 2, (
-        _face(1.7, 55, _BLACK), *(_ring(r, 0.8, 1.8, (0.09, 0.09, 0.10)) for r in range(24, 54, 4)),
+        _face(1.7, 55, _BLACK),
+        *(_ring(r, 0.8, 1.8, (0.09, 0.09, 0.10)) for r in range(24, 54, 4)),
         _face(1.9, 17, (0.72, 0.12, 0.05)), _face(2.0, 3, _WHITE)), 2193.0),
     Kind('frying pan', (
         turned([(0, -4), (40, -4), (44, 4), (42, 4), (38, -2), (0, -2)], _GREY),

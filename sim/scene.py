@@ -40,8 +40,8 @@ class Shape:
     """One primitive of an object."""
 
     form: str
-    """`box` (half sizes), `capsule` or `cylinder` (radius, half length), `sphere` (radius) or, only
-    to be seen, `lathe` (radius, z, radius, z ...: a profile turned about z)."""
+    """`box` (half sizes), `capsule` or `cylinder` (radius, half length), `sphere` (radius) or,
+    only to be seen, `lathe` (radius, z, radius, z ...: a profile turned about z)."""
     size: tuple[float, ...]
     """In metres, as the form says."""
     colour: tuple[float, float, float]
@@ -69,7 +69,7 @@ class Kind:
     density: float = 700.0
     """kg/m^3; 700 is what the suite gives its carrot."""
     grip_m: tuple[float, float, float] | None = None
-    """Where the end effector grips, in the object's frame; None: its middle, 24 mm below the top."""
+    """Where the end effector grips, in the object's frame; None: its middle, 24 mm deep."""
     centre_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Middle of the bounding box in the object's frame (meshes that others made)."""
 

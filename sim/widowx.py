@@ -83,7 +83,7 @@ class _RobotSideInverse:
         self._kinematics = Kinematics()
 
     def compute_ik(self, pose: object, q0: torch.Tensor, **_: object) -> torch.Tensor | None:
-        """Return joint angles (1, 6) that reach `pose` in the base, or None where there are none."""
+        """Return joint angles (1, 6) that reach `pose` in the base, or None if none do."""
         T_base_ee = pose.sp.to_transformation_matrix()
         q_rad = self._kinematics.inverse(T_base_ee, q0[0, self._arm_indices].double().numpy())
         return None if q_rad is None else torch.from_numpy(q_rad[None]).float()
