@@ -63,6 +63,18 @@ def check_episode_set(episode_set: str) -> None:
                          f'there are: {", ".join(EPISODE_SETS)}')
 
 
+def check_ready(episode_set: str) -> None:
+    """
+    Raise ValueError, saying what to fetch, if a set's assets are not all there.
+
+    :raises ValueError: unknown set, or assets missing
+    """
+    check_episode_set(episode_set)
+    if episode_set.startswith(('official_', 'bridge_')):
+        from rlrc_sim import assets  # touches no disk before it is asked for
+        assets.check(episode_set)
+
+
 def placement(episode_set: str, seed: int) -> Placement:
     """
     Return the episode of a set with a seed.

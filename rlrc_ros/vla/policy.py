@@ -154,6 +154,12 @@ class Policy:
                 instruction, self._tokenizer, self._config)
         return self._prompts[instruction]
 
+    @property
+    def weight_bytes(self) -> int:
+        """Return what the weights and buffers take in memory, bytes."""
+        return sum(each.numel() * each.element_size() for each in (
+            *self._model.parameters(), *self._model.buffers()))
+
     def warm_up(self) -> float:
         """Run twice on a blank image, so that the first real call is not slow; return its ms."""
         height, width = self.summary.image_size_px
