@@ -29,7 +29,7 @@ from rlrc_ros.arm.limits import ARM_JOINTS, finger_target_m
 from rlrc_ros.types import Action, Observation
 from rlrc_sim import put_on_plate
 from rlrc_sim.put_on_plate_25 import ENV_ID_25
-from rlrc_sim.suites import placement
+from rlrc_sim.suites import check_ready, placement
 from rlrc_sim.widowx import CAMERA, FINGER_CLOSED_M, FINGER_JOINTS, FINGER_OPEN_M
 import torch
 
@@ -48,7 +48,11 @@ def _environment(suite: str) -> tuple[str, str]:
     """Return a suite's ManiSkill environment and the observation mode it needs."""
     if suite == 'small':
         return put_on_plate.ENV_ID, 'rgb'
-    return ENV_ID_25, 'rgb+segmentation'
+    if suite == 'put25':
+        return ENV_ID_25, 'rgb+segmentation'
+    from rlrc_sim import official  # needs ManiSkill's digital twins, and assets
+    return {'official': official.ENV_ID_OFFICIAL,
+            'bridge': official.ENV_ID_BRIDGE}[suite], 'rgb+segmentation'
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ class World:
         self._control = control
         self.image_size_px = tuple(image_size_px)
         self._suite = placement(episode_set, 0).suite
+        check_ready(episode_set)
         self._env = self._make()
         self._time_s = 0.0
         self._steps = 0
@@ -160,6 +165,7 @@ class World:
         """
         suite = placement(episode_set, seed).suite  # refused here, before a half reset
         if suite != self._suite:
+            check_ready(episode_set)
             self._env.close()
             self._suite = suite
             self._env = self._make()

@@ -95,6 +95,7 @@ def print_comparison(paths: Sequence[Path]) -> None:
         low, high = each.interval_95
         Console().print(
             f'{path} against {paths[0]}, n={each.episodes} equal episodes: '
-            f'{100 * each.difference:+.1f} points, 95 % CI {100 * low:+.1f} ... {100 * high:+.1f}; '
+            f'{100 * each.difference:+.1f} points, '
+            f'95 % CI {100 * low:+.1f} ... {100 * high:+.1f}; '
             f'only the first {each.only_first}, only the second {each.only_second}; '
             f'McNemar p={each.mcnemar_p:.3g}')

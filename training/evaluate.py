@@ -230,7 +230,7 @@ def _alone(policy: Policy) -> dict:
 
 
 def summarise(results: list[EpisodeResult]) -> dict:
-    """Return counts, rates and intervals of some episodes: whole, by object, set and axis group."""
+    """Return counts, rates and intervals of episodes: whole, by object, set and axis group."""
     def rates(group: list[EpisodeResult]) -> dict:
         entry: dict = {'episodes': len(group)}
         for name in ('success_once', 'success_at_end', 'grasped'):
@@ -254,7 +254,7 @@ def summarise(results: list[EpisodeResult]) -> dict:
 
 def _film(path: Path, config: EvaluateConfig, results: list[EpisodeResult],
           kept: dict[Task, tuple], again) -> None:
-    """Write the first failures and successes as a grid; episodes of an earlier run are replayed."""
+    """Write the first failures and successes as a grid; those of an earlier run are replayed."""
     chosen = [result for wanted in (False, True) for result in
               [each for each in results if each.success_once is wanted][:config.videos]]
     lost = [(each.episode_set, each.seed) for each in chosen
@@ -296,8 +296,8 @@ def evaluate(config: EvaluateConfig) -> dict:
     kept: dict[Task, tuple] = {}
     started, played_steps = time.monotonic(), 0
     wanted = set(config.tasks)
-    with tqdm(total=len(wanted), initial=len(wanted) - len(tasks), desc=f'evaluate {name}',
-              unit='episode') as bar:
+    with tqdm(total=len(wanted), initial=len(wanted) - len(tasks),
+              desc=f'evaluate {name}', unit='episode') as bar:
         for result in again(tasks):
             if journal.add(replace(result, frames=())):
                 bar.update()
