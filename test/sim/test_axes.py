@@ -16,11 +16,15 @@
 
 import numpy as np
 import pytest
+from rlrc_ros.arm.limits import INITIAL_RAD
+from rlrc_ros.types import Action
 from rlrc_sim.axes import AXES, PARAPHRASES, RING_M
+from rlrc_sim.expert import expert_action
 from rlrc_sim.objects_25 import OBJECTS_25, SEEN_OBJECTS, UNSEEN_OBJECTS
 from rlrc_sim.receptacles_25 import RECEPTACLES_25
 from rlrc_sim.suites import CELL_PAIRS, CELLS_M, EPISODE_SETS, placement
 from rlrc_sim.table_looks import composed, LOOKS, table_picture
+from rlrc_sim.world import World
 
 SMALL_17 = ('put zucchini on red plate', (-0.235, -0.045, -0.085, 0.075, 0.0))
 
@@ -115,3 +119,34 @@ def test_a_texture_covers_what_its_axis_says():
     np.testing.assert_array_equal(some, [[150, 50]] * 2)
     np.testing.assert_array_equal(every, [[150, 125]] * 2)
     np.testing.assert_array_equal(composed(image, things, background)[..., 0], [[100, 50]] * 2)
+
+
+@pytest.mark.sim
+def test_worlds_of_the_suite_show_what_their_axis_says():
+    """
+    One world, five episodes: it repeats, an object jumps at step 5, the expert finds a new pose.
+
+    The small task comes back in the same world as it was.
+    """
+    still = Action(np.zeros(3), np.zeros(3), 1.0)
+    world = World((48, 64), episode_set='put25_object_moved')
+    first = world.reset(3, 'put25_object_moved').image
+    chosen = world.placement
+    base = world.truth().object_position_m
+    for _ in range(5):
+        world.step(still)
+    np.testing.assert_allclose(world.truth().object_position_m, base, atol=2e-3)
+    world.step(still)
+    jump = (world.truth().object_position_m - base)[:2]
+    expected = np.subtract(chosen.moved_xy_m, chosen.object_xy_m)
+    np.testing.assert_allclose(np.linalg.norm(jump), np.linalg.norm(expected), atol=5e-3)
+
+    world.reset(1, 'put25_initial_pose')
+    np.testing.assert_allclose(world.joint_state().position[:6] - INITIAL_RAD,
+                               world.placement.joint_offset_rad, atol=1e-4)
+    for _ in range(45):
+        step = world.step(expert_action(world.truth()))
+    assert step.grasped and step.success
+    np.testing.assert_array_equal(world.reset(3, 'put25_object_moved').image, first)
+    assert world.reset(17, 'ind').instruction == SMALL_17[0]
+    world.close()
