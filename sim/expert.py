@@ -97,7 +97,8 @@ def expert_action(truth: Truth, funnel: Funnel = DEFAULT_FUNNEL) -> Action:
     done = truth.on_plate and not holds
 
     object_top = truth.object_position_m[2] + truth.object_height_m / 2
-    grip_z = max(funnel.lowest_ee_m, object_top - funnel.grip_depth_m)
+    grip_z = max(funnel.lowest_ee_m, object_top - funnel.grip_depth_m
+                 if truth.grip_m is None else truth.grip_m[2])
     if holds or done:
         below_ee = ee[2] - truth.object_position_m[2] + truth.object_height_m / 2 if holds else 0.0
         offset = truth.object_position_m[:2] - ee[:2] if holds else np.zeros(2)
@@ -105,10 +106,11 @@ def expert_action(truth: Truth, funnel: Funnel = DEFAULT_FUNNEL) -> Action:
         goal_z = truth.plate_position_m[2] + 0.003 + below_ee + funnel.place_gap_m / 3
         yaw_error = 0.0
     else:
-        goal_xy = truth.object_position_m[:2]
+        goal_xy = (truth.object_position_m if truth.grip_m is None else truth.grip_m)[:2]
         goal_z = grip_z
         object_rotation = Rotation.from_quat(truth.object_wxyz, scalar_first=True)
-        long_axis = object_rotation.apply([1.0, 0.0, 0.0])
+        long_axis = (object_rotation.apply([1.0, 0.0, 0.0]) if truth.grip_long_axis is None
+                     else truth.grip_long_axis)
         object_yaw = float(np.arctan2(long_axis[1], long_axis[0]))
         wanted = wrap_half_turn(object_yaw) if truth.object_long else 0.0
         yaw_error = wanted - _yaw_of(ee_rotation)

@@ -94,13 +94,16 @@ class PutOnPlate(BaseEnv):
     SUPPORTED_ROBOTS = [WidowX250S.uid]
     SUPPORTED_OBS_MODES = ('rgb', 'none', 'state')
     SUPPORTED_REWARD_MODES = ['sparse', 'none']
+    ARM = WidowX250S
+    FIRST_SET = 'ind'
+    """What is on the table before the first reset says it."""
     agent: WidowX250S
 
     def __init__(self, *args, image_size_px: tuple[int, int] = CAMERA_SIZE_PX,
                  control_mode: str = 'ee', **kwargs):
         self._image_size_px = image_size_px
         self.placements: list[Placement] = []
-        super().__init__(*args, robot_uids=WidowX250S.uid, control_mode=control_mode, **kwargs)
+        super().__init__(*args, robot_uids=self.ARM.uid, control_mode=control_mode, **kwargs)
 
     @property
     def _default_sim_config(self) -> SimConfig:
@@ -113,7 +116,7 @@ class PutOnPlate(BaseEnv):
         return [placement.instruction for placement in self.placements]
 
     def _load_agent(self, options: dict) -> None:
-        WidowX250S.image_size_px = self._image_size_px
+        self.ARM.image_size_px = self._image_size_px
         super()._load_agent(options, sapien.Pose(ROBOT_POSITION_M, ROBOT_WXYZ))
 
     def _load_lighting(self, options: dict) -> None:
@@ -128,6 +131,10 @@ class PutOnPlate(BaseEnv):
             name: build_kind(self.scene, kind, name, self._parking[name])
             for name, kind in self._kinds.items()}
         self.placements = [placement('ind', 0)] * self.num_envs
+        self._forget()
+
+    def _forget(self) -> None:
+        """Make room for what an episode remembers."""
         shape = (self.num_envs,)
         self._ever_grasped = torch.zeros(shape, dtype=torch.bool, device=self.device)
         self._ever_held = torch.zeros(shape, dtype=torch.bool, device=self.device)
@@ -140,11 +147,7 @@ class PutOnPlate(BaseEnv):
 
     def _initialize_episode(self, env_idx: torch.Tensor, options: dict) -> None:
         rows = env_idx.tolist()
-        seeds = options.get('episode_seeds')
-        if seeds is None:
-            seeds = [int(self._episode_seed[row]) for row in rows]
-        for row, seed in zip(rows, seeds):
-            self.placements[row] = placement(options.get('episode_set', 'ind'), int(seed))
+        self._choose(rows, options)
         self._stand_still(len(rows))
         self._place_actors(rows)
         self._settle(SETTLE_S)
@@ -158,6 +161,15 @@ class PutOnPlate(BaseEnv):
         for row in rows:
             self._object_half[row] = self._half_extents(row, self.placements[row].object_name)
             self._plate_half[row] = self._half_extents(row, self.placements[row].receptacle_name)
+
+    def _choose(self, rows: list[int], options: dict) -> None:
+        """Look up the episodes that a reset asks for."""
+        seeds = options.get('episode_seeds')
+        if seeds is None:
+            seeds = [int(self._episode_seed[row]) for row in rows]
+        for row, seed in zip(rows, seeds):
+            self.placements[row] = placement(
+                options.get('episode_set', self.FIRST_SET), int(seed))
 
     def _stand_still(self, count: int) -> None:
         """Put the arm into its first pose and let its drives want to stay there."""

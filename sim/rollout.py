@@ -21,16 +21,20 @@ free; results come back in the order of the seeds, whatever the number of proces
 through anonymous pipes between a parent and the children that it started itself.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+import logging
 import multiprocessing
 from multiprocessing.connection import Connection, wait
 import os
 import traceback
 
 from rlrc_ros.types import Action, ActionChunk, Observation
+from rlrc_sim.suites import placement
 from rlrc_sim.world import Step, Truth, World
+
+log = logging.getLogger('rlrc.rollout')
 
 BatchPolicy = Callable[[list[Observation]], Sequence[ActionChunk | Action]]
 """
@@ -42,6 +46,10 @@ A chunk is executed to its end before its world asks again; an action is a chunk
 
 class WorldDiedError(RuntimeError):
     """A world's process ended or raised; the message carries its traceback."""
+
+
+class WorldProcessEndedError(WorldDiedError):
+    """A world's process is gone: killed, out of memory, crashed. Its episode can be redone."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +69,17 @@ class EpisodeResult:
     total_reward: float
     frames: tuple = field(default=(), repr=False, compare=False)
     """Images (H, W, 3) uint8 when the run was asked to keep them."""
+    object_name: str = ''
+    """What the episode's object is called, however the instruction puts it."""
 
 
 def _serve(pipe: Connection, image_size_px: tuple[int, int], control: str,
-           proprio_layout: str) -> None:
+           episode_set: str, proprio_layout: str) -> None:
     """Run one world in a child process until the pipe closes or `None` arrives."""
     import torch  # the child's own thread setting must come before any of its torch work
     torch.set_num_threads(1)
     try:
-        world = World(image_size_px, control, proprio_layout)
+        world = World(image_size_px, control, episode_set, proprio_layout)
         pipe.send(('ready', os.getpid()))
         while (message := pipe.recv()) is not None:
             verb, *arguments = message
@@ -88,28 +98,40 @@ class WorldPool:
 
     :param count: how many
     :param image_size_px: (height, width)
+    :param episode_set: the first set that will be asked for
     :param proprio_layout: what observations tell of the arm, see World
     :raises WorldDiedError: a world could not be made, or died later
     """
 
     def __init__(self, count: int, image_size_px: tuple[int, int] = (128, 128),
-                 control: str = 'ee', proprio_layout: str = ''):
+                 control: str = 'ee', episode_set: str = 'ind', proprio_layout: str = ''):
         if count < 1:
             raise ValueError(f'a pool holds at least one world, got {count}')
-        context = multiprocessing.get_context('spawn')
+        self._context = multiprocessing.get_context('spawn')
+        self._arguments = (tuple(image_size_px), control, episode_set, proprio_layout)
         self._pipes: list[Connection] = []
         self._processes = []
         for _ in range(count):
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=_serve, args=(theirs, tuple(image_size_px), control, proprio_layout),
-                daemon=True)
-            process.start()
-            theirs.close()
-            self._pipes.append(ours)
+            pipe, process = self._start()
+            self._pipes.append(pipe)
             self._processes.append(process)
         for index in range(count):
             self.receive(index)
+
+    def _start(self) -> tuple:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_serve, args=(theirs, *self._arguments), daemon=True)
+        process.start()
+        theirs.close()
+        return ours, process
+
+    def revive(self, index: int) -> None:
+        """Put a new world in the place of one whose process has ended; it has no episode yet."""
+        self._pipes[index].close()
+        self._processes[index].join(timeout=5)
+        self._pipes[index], self._processes[index] = self._start()
+        self.receive(index)
 
     def __len__(self) -> int:
         """Return the number of worlds."""
@@ -128,7 +150,7 @@ class WorldPool:
         try:
             self._pipes[index].send((verb, *arguments))
         except (BrokenPipeError, OSError):
-            self.receive(index)
+            return  # whoever waits for the answer learns that the process has ended
 
     def receive(self, index: int) -> Observation | Step | Truth:
         """Return world `index`'s next answer."""
@@ -136,7 +158,7 @@ class WorldPool:
             kind, answer = self._pipes[index].recv()
         except (EOFError, OSError) as error:
             code = self._processes[index].exitcode
-            raise WorldDiedError(
+            raise WorldProcessEndedError(
                 f'the process of world {index} ended (exit code {code}); '
                 'run `rlrc doctor` to check rendering and free memory') from error
         if kind == 'error':
@@ -164,7 +186,8 @@ class WorldPool:
 class _Played:
     """One world's present episode."""
 
-    def __init__(self, seed: int, observation: Observation):
+    def __init__(self, episode_set: str, seed: int, observation: Observation):
+        self.episode_set = episode_set
         self.seed = seed
         self.observation = observation
         self.last: Step | None = None
@@ -180,41 +203,63 @@ class _Played:
             self.first_success = step.steps
 
 
-def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int], *, episode_set: str = 'ind',
-         stop_on_success: bool = False, keep_frames: bool = False,
+MAX_DEATHS_AN_EPISODE = 2
+"""How often an episode may kill its world before the run gives up on it."""
+
+
+def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, int]], *,
+         episode_set: str = 'ind', stop_on_success: bool = False, keep_frames: bool = False,
          max_steps: int = World.max_episode_steps) -> Iterator[EpisodeResult]:
     """
     Play one episode for each seed and yield results as they end.
 
     Worlds that answered are served together: one policy call for all of them, while the others
     simulate. An episode's outcome depends on its seed alone, provided that the policy answers an
-    observation alike in any batch.
+    observation alike in any batch. An episode whose world's process ends is played again from its
+    beginning in a new one.
+
+    :param seeds: of episode_set; or pairs (set, seed)
+    :raises WorldDiedError: a world raised, or an episode ended its process MAX_DEATHS_AN_EPISODE
+        times
     """
     waiting = iter(seeds)
-    playing: dict[int, _Played | int] = {}
+    playing: dict[int, _Played | tuple[str, int]] = {}
+    deaths: Counter = Counter()
 
-    def begin(index: int) -> None:
-        seed = next(waiting, None)
-        if seed is not None:
-            pool.send(index, 'reset', seed, episode_set)
-            playing[index] = seed
+    def begin(index: int, again: tuple[str, int] | None = None) -> None:
+        task = again or next(waiting, None)
+        if task is not None:
+            task = task if isinstance(task, tuple) else (episode_set, task)
+            pool.send(index, 'reset', task[1], task[0])
+            playing[index] = task
 
     for index in range(len(pool)):
         begin(index)
     while playing:
         to_act = []
         for index in pool.ready(list(playing)):
-            answer = pool.receive(index)
             state = playing[index]
+            try:
+                answer = pool.receive(index)
+            except WorldProcessEndedError as error:
+                task = (state.episode_set, state.seed) if isinstance(state, _Played) else state
+                deaths[task] += 1
+                if deaths[task] >= MAX_DEATHS_AN_EPISODE:
+                    raise
+                log.warning('world died, its episode is played again: set=%s seed=%d (%s)',
+                            *task, error)
+                pool.revive(index)
+                begin(index, task)
+                continue
             if isinstance(state, _Played):
                 state.take(answer)
             else:
-                state = playing[index] = _Played(state, answer)
+                state = playing[index] = _Played(*state, answer)
             if keep_frames:
                 state.frames.append(state.observation.image)
             if state.last and (state.last.steps >= max_steps
                                or (stop_on_success and state.last.success)):
-                yield _result(state, episode_set)
+                yield _result(state)
                 del playing[index]
                 begin(index)
             elif state.planned:
@@ -229,10 +274,11 @@ def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int], *, episode_
                 pool.send(index, 'step', playing[index].planned.popleft())
 
 
-def _result(state: _Played, episode_set: str) -> EpisodeResult:
+def _result(state: _Played) -> EpisodeResult:
     last = state.last
     return EpisodeResult(
-        seed=state.seed, episode_set=episode_set, instruction=last.observation.instruction,
+        seed=state.seed, episode_set=state.episode_set, instruction=last.observation.instruction,
         success_once=last.success_once, success_at_end=last.success, grasped=last.grasped,
         steps=last.steps, steps_to_success=state.first_success, total_reward=state.reward,
-        frames=tuple(state.frames))
+        frames=tuple(state.frames),
+        object_name=placement(state.episode_set, state.seed).object_name)

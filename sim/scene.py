@@ -40,7 +40,8 @@ class Shape:
     """One primitive of an object."""
 
     form: str
-    """`box` (half sizes), `capsule` or `cylinder` (radius, half length) or `sphere` (radius)."""
+    """`box` (half sizes), `capsule` or `cylinder` (radius, half length), `sphere` (radius) or,
+    only to be seen, `lathe` (radius, z, radius, z ...: a profile turned about z)."""
     size: tuple[float, ...]
     """In metres, as the form says."""
     colour: tuple[float, float, float]
@@ -49,6 +50,10 @@ class Shape:
     wxyz: tuple[float, float, float, float] = _LIE
     solid: bool = True
     """False: only to be seen."""
+    seen: bool = True
+    """False: only to be touched."""
+    stretch: tuple[float, float] = (1.0, 1.0)
+    """Of a lathe: factors along its own x and y."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,10 @@ class Kind:
     """Whether its yaw shows; round things can be grasped from any side."""
     density: float = 700.0
     """kg/m^3; 700 is what the suite gives its carrot."""
+    grip_m: tuple[float, float, float] | None = None
+    """Where the end effector grips, in the object's frame; None: its middle, 24 mm deep."""
+    centre_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Middle of the bounding box in the object's frame (meshes that others made)."""
 
 
 def _yaw(angle: float) -> tuple[float, float, float, float]:
@@ -129,6 +138,38 @@ def _material(colour: tuple[float, float, float]) -> sapien.render.RenderMateria
         base_color=[*colour, 1.0], roughness=0.6, specular=0.3, metallic=0.0)
 
 
+def _turned(shape: Shape, sides: int = 24) -> sapien.render.RenderShapeTriangleMesh:
+    """Turn a lathe's profile about z; seen from both sides, so that cups are hollow."""
+    radius, z = np.array(shape.size).reshape(-1, 2).T
+    # Each band has vertices of its own along the profile: edges stay sharp, the round smooth.
+    along = np.stack([np.arange(len(radius) - 1), np.arange(1, len(radius))], axis=1).ravel()
+    slope = np.repeat(np.stack([np.diff(z), -np.diff(radius)], axis=1), 2, axis=0)
+    angle = np.linspace(0, 2 * np.pi, sides + 1)
+    around = np.stack([np.cos(angle), np.sin(angle)], axis=1) * shape.stretch  # (S + 1, 2)
+    vertices = np.concatenate([
+        radius[along, None, None] * around, np.broadcast_to(
+            z[along, None, None], (len(along), sides + 1, 1))], axis=2)
+    outward = np.stack([np.cos(angle), np.sin(angle)], axis=1) / shape.stretch
+    normals = np.concatenate([
+        slope[:, None, :1] * outward, np.broadcast_to(
+            slope[:, None, 1:], (len(along), sides + 1, 1))], axis=2)
+    normals /= np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-9)
+    triangles = []
+    for band in range(0, len(along), 2):
+        low = band * (sides + 1) + np.arange(sides)
+        high = low + sides + 1
+        triangles += [np.stack([low, low + 1, high + 1], 1), np.stack([low, high + 1, high], 1)]
+    faces = np.concatenate(triangles)
+    flat, up = vertices.reshape(-1, 3), normals.reshape(-1, 3)
+    mesh = sapien.render.RenderShapeTriangleMesh(
+        np.concatenate([flat, flat]).astype(np.float32),
+        np.concatenate([faces, faces[:, ::-1] + len(flat)]).astype(np.uint32),
+        np.concatenate([up, -up]).astype(np.float32),
+        np.zeros((2 * len(flat), 2), np.float32), _material(shape.colour))
+    mesh.local_pose = sapien.Pose(shape.centre, shape.wxyz)
+    return mesh
+
+
 def build_kind(scene, kind: Kind, name: str, parked_at: tuple[float, float, float]):
     """Add one dynamic actor of a kind to every sub-scene; friction 1, restitution 0 (suite)."""
     builder = scene.create_actor_builder()
@@ -136,14 +177,18 @@ def build_kind(scene, kind: Kind, name: str, parked_at: tuple[float, float, floa
         static_friction=1.0, dynamic_friction=1.0, restitution=0.0)
     for shape in kind.shapes:
         pose = sapien.Pose(shape.centre, shape.wxyz)
+        if shape.form == 'lathe':
+            builder._procedural_shapes.append(_turned(shape))
+            continue
         if shape.form == 'box':
             size = {'half_size': shape.size}
         elif shape.form == 'sphere':
             size = {'radius': shape.size[0]}
         else:
             size = {'radius': shape.size[0], 'half_length': shape.size[1]}
-        getattr(builder, f'add_{shape.form}_visual')(
-            pose=pose, material=_material(shape.colour), **size)
+        if shape.seen:
+            getattr(builder, f'add_{shape.form}_visual')(
+                pose=pose, material=_material(shape.colour), **size)
         if shape.solid:
             getattr(builder, f'add_{shape.form}_collision')(
                 pose=pose, material=friction, density=kind.density, **size)
@@ -160,21 +205,22 @@ def parking_place(slot: int, height_m: float) -> tuple[float, float, float]:
     return (x, y + 0.25 * slot, z + height_m / 2)
 
 
-def build_table(scene) -> None:
-    """Add the table (a box whose top is TABLE_TOP_M high) and the parking shelf."""
+def build_table(scene):
+    """Add the table (its top TABLE_TOP_M high) and the parking shelf; return the table."""
     table = scene.create_actor_builder()
     half = (0.75, 1.0, 0.03)
     pose = sapien.Pose((-0.15, 0.0, TABLE_TOP_M - half[2]))
     table.add_box_collision(pose=pose, half_size=half)
     table.add_box_visual(pose=pose, half_size=half, material=_material((0.46, 0.33, 0.20)))
     table.initial_pose = sapien.Pose()
-    table.build_static(name='table')
+    built = table.build_static(name='table')
 
     shelf = scene.create_actor_builder()
     x, y, z = PARKING_M
     shelf.add_box_collision(pose=sapien.Pose((x, y + 2.0, z - 0.05)), half_size=(0.5, 3.0, 0.05))
     shelf.initial_pose = sapien.Pose()
     shelf.build_static(name='shelf')
+    return built
 
 
 def build_light(scene) -> None:

@@ -15,58 +15,24 @@
 """
 Which worlds there are: an episode is a pure function of (set, seed).
 
-Placement follows PutOnPlateInScene25Main of RL4VLA (arXiv 2505.19789): a 6 x 6 grid, 3 cm apart,
-on a 15 cm square; every ordered pair of cells more than 7 cm apart holds one (object, plate)
-pair, 784 in all; the object's yaw is one of four. Training and evaluation draw from the same
-worlds with seeds that never meet: see TRAIN_SEEDS and HELD_OUT_SEEDS.
+`ind` is the small task, six objects and four plates; `put25_*` and `official_*` are the axes of
+PutOnPlate25 (rlrc_sim.axes), with things made here and with RL4VLA's assets. Training and
+evaluation draw from the same worlds with seeds that never meet: see TRAIN_SEEDS and
+HELD_OUT_SEEDS.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
 import zlib
 
 import numpy as np
+from rlrc_sim import axes
+from rlrc_sim.placements import CELL_PAIRS, CELLS_M, Placement, YAWS_RAD
 from rlrc_sim.scene import OBJECTS, RECEPTACLES
-
-GRID_CENTRE_M = (-0.16, 0.0)
-"""Centre of the grid on the table, world x and y."""
-GRID_CELLS, GRID_STEP_M, MIN_DISTANCE_M = 6, 0.03, 0.07
-YAWS_RAD = tuple(np.deg2rad((0.0, 45.0, 90.0, 135.0)))
 
 HELD_OUT_SEEDS = range(0, 100_000)
 """Seeds for evaluation; no training command draws from them."""
 TRAIN_SEEDS = range(1_000_000, 100_000_000)
 """Seeds for demonstrations and reinforcement learning."""
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Everything that distinguishes one episode from another."""
-
-    object_name: str
-    receptacle_name: str
-    object_xy_m: tuple[float, float]
-    """On the table, world frame."""
-    receptacle_xy_m: tuple[float, float]
-    object_yaw_rad: float
-
-    @property
-    def instruction(self) -> str:
-        """Return the sentence that the policy is given."""
-        return f'put {self.object_name} on {self.receptacle_name}'
-
-
-def _cells() -> np.ndarray:
-    """Return the grid's cells (36, 2) in world metres."""
-    offset = (np.arange(GRID_CELLS) - (GRID_CELLS - 1) / 2) * GRID_STEP_M
-    x, y = np.meshgrid(offset + GRID_CENTRE_M[0], offset + GRID_CENTRE_M[1], indexing='ij')
-    return np.stack([x.ravel(), y.ravel()], axis=1)
-
-
-CELLS_M = _cells()
-"""(36, 2) world x, y."""
-_DISTANCES = np.linalg.norm(CELLS_M[:, None] - CELLS_M[None], axis=-1)
-CELL_PAIRS = np.argwhere(_DISTANCES > MIN_DISTANCE_M)
-"""(784, 2) ordered (object cell, receptacle cell)."""
 
 
 def _sample_ind(rng: np.random.Generator) -> Placement:
@@ -79,8 +45,34 @@ def _sample_ind(rng: np.random.Generator) -> Placement:
         object_yaw_rad=float(YAWS_RAD[rng.integers(len(YAWS_RAD))]))
 
 
-EPISODE_SETS = {'ind': _sample_ind}
-"""Named families of episodes; `ind`: every object and plate that training shows."""
+EPISODE_SETS: dict[str, Callable[[np.random.Generator], Placement]] = {
+    'ind': _sample_ind, **axes.SAMPLERS}
+"""Named families of episodes. `ind`: the small task, every object and plate that its training
+shows; the others: rlrc_sim.axes."""
+
+
+def set_sampler_name(episode_set: str) -> str:
+    """Return what seeds a set's draws: a built-in set and its official twin place alike."""
+    return episode_set.replace('official_', 'put25_')
+
+
+def check_episode_set(episode_set: str) -> None:
+    """Raise ValueError, listing the sets that there are, for an unknown one."""
+    if episode_set not in EPISODE_SETS:
+        raise ValueError(f'episode set {episode_set!r} is not known; '
+                         f'there are: {", ".join(EPISODE_SETS)}')
+
+
+def check_ready(episode_set: str) -> None:
+    """
+    Raise ValueError, saying what to fetch, if a set's assets are not all there.
+
+    :raises ValueError: unknown set, or assets missing
+    """
+    check_episode_set(episode_set)
+    if episode_set.startswith(('official_', 'bridge_')):
+        from rlrc_sim import assets  # touches no disk before it is asked for
+        assets.check(episode_set)
 
 
 def placement(episode_set: str, seed: int) -> Placement:
@@ -89,10 +81,8 @@ def placement(episode_set: str, seed: int) -> Placement:
 
     :raises ValueError: unknown set, or a negative seed
     """
-    if episode_set not in EPISODE_SETS:
-        raise ValueError(f'episode set {episode_set!r} is not known; '
-                         f'there are: {", ".join(EPISODE_SETS)}')
+    check_episode_set(episode_set)
     if seed < 0:
         raise ValueError(f'an episode seed is 0 or larger, got {seed}')
-    rng = np.random.default_rng([zlib.crc32(episode_set.encode()), seed])
+    rng = np.random.default_rng([zlib.crc32(set_sampler_name(episode_set).encode()), seed])
     return EPISODE_SETS[episode_set](rng)

@@ -147,6 +147,35 @@ class Film:
         self.close(with_gif=error_type is None)
 
 
+def write_grid(path: Path, episodes: Sequence[FilmedEpisode], columns: int,
+               tile_px: int = 224) -> None:
+    """
+    Write episodes side by side into one MP4; those that end early stand still.
+
+    :param columns: episodes a row
+    :param tile_px: width of one episode, a multiple of 16
+    """
+    if not episodes:
+        return
+    tile = (tile_px, tile_px * (PICTURE_PX + CAPTION_PX) // PICTURE_PX)
+    rows = -(-len(episodes) // columns)
+    size = (min(columns, len(episodes)) * tile[0], rows * tile[1])
+    partial = path.with_name(f'{path.stem}.partial.mp4')
+    with imageio.get_writer(
+            partial, format='FFMPEG', fps=FPS, codec='libx264', quality=7, macro_block_size=16,
+            ffmpeg_log_level='error') as writer:
+        for step in range(max(len(each.frames) for each in episodes) + round(HOLD_S * FPS)):
+            canvas = Image.new('RGB', size, _PAPER)
+            for index, each in enumerate(episodes):
+                at = min(step, len(each.frames) - 1)
+                frame = captioned(each.frames[at], each.instruction, at,
+                                  each.success and at == len(each.frames) - 1, each.title)
+                canvas.paste(frame.resize(tile, Image.Resampling.BILINEAR),
+                             (index % columns * tile[0], index // columns * tile[1]))
+            writer.append_data(np.asarray(canvas))
+    partial.replace(path)
+
+
 def gif_bytes(frames: Sequence[Image.Image], max_bytes: int = GIF_MAX_BYTES) -> bytes:
     """
     Return an endlessly looping GIF of at most max_bytes, as good as that allows.

@@ -20,7 +20,7 @@ A World steps in the suite's 0.2 s with end-effector deltas (`control='ee'`) or 
 environment in this process; many at once are processes (rlrc_sim.rollout).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gymnasium as gym
 import numpy as np
@@ -30,7 +30,8 @@ from rlrc_ros.arm.limits import ARM_JOINTS, finger_target_m
 from rlrc_ros.arm.proprio import proprio_of
 from rlrc_ros.types import Action, Observation
 from rlrc_sim import put_on_plate
-from rlrc_sim.suites import placement
+from rlrc_sim.put_on_plate_25 import ENV_ID_25
+from rlrc_sim.suites import check_ready, placement
 from rlrc_sim.widowx import CAMERA, FINGER_CLOSED_M, FINGER_JOINTS, FINGER_OPEN_M
 import torch
 
@@ -43,6 +44,17 @@ def _simulated_finger_m(finger_m: float) -> float:
     """Stretch the real arm's finger range to the simulated drive's, 1 mm wider on both ends."""
     share = (finger_m - limits.FINGER_CLOSED_M) / (limits.FINGER_OPEN_M - limits.FINGER_CLOSED_M)
     return FINGER_CLOSED_M + share * (FINGER_OPEN_M - FINGER_CLOSED_M)
+
+
+def _environment(suite: str) -> tuple[str, str]:
+    """Return a suite's ManiSkill environment and the observation mode it needs."""
+    if suite == 'small':
+        return put_on_plate.ENV_ID, 'rgb'
+    if suite == 'put25':
+        return ENV_ID_25, 'rgb+segmentation'
+    from rlrc_sim import official  # needs ManiSkill's digital twins, and assets
+    return {'official': official.ENV_ID_OFFICIAL,
+            'bridge': official.ENV_ID_BRIDGE}[suite], 'rgb+segmentation'
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,11 @@ class Truth:
     is_grasped: bool
     on_plate: bool
 
+    grip_m: np.ndarray | None = None
+    """Where the end effector takes hold of the object (3,); None: its middle."""
+    grip_long_axis: np.ndarray | None = None
+    """Horizontal direction (3,) that the fingers close across; None: the object's x, if long."""
+
     def fingers_move(self, gripper: float) -> bool:
         """Say whether the free fingers are still on their way to where `gripper` sends them."""
         return not self.is_grasped and abs(self.finger_m - finger_target_m(gripper)) > 0.004
@@ -98,29 +115,38 @@ class World:
 
     :param image_size_px: (height, width) of the rendered image
     :param control: `ee` or `joint`
+    :param episode_set: the first set that will be asked for; others may follow, at the price of
+        another simulator
     :param proprio_layout: what observations tell of the arm (rlrc_ros.arm.proprio); empty: nothing
-    :raises ValueError: unknown control
+    :raises ValueError: unknown control or set
     """
 
     max_episode_steps = put_on_plate.MAX_EPISODE_STEPS
 
     def __init__(self, image_size_px: tuple[int, int] = (128, 128), control: str = 'ee',
-                 proprio_layout: str = ''):
+                 episode_set: str = 'ind', proprio_layout: str = ''):
         if control not in CONTROLS:
             raise ValueError(f'control {control!r} is not known; there are: {CONTROLS}')
         self._control = control
         self._proprio_layout = proprio_layout
         self._kinematics = Kinematics() if proprio_layout else None
         self.image_size_px = tuple(image_size_px)
-        device = 'gpu' if torch.cuda.is_available() else 'cpu'
-        self._env = gym.make(
-            put_on_plate.ENV_ID, num_envs=1, obs_mode='rgb', reward_mode='sparse',
-            control_mode=control, image_size_px=self.image_size_px, sim_backend='physx_cpu',
-            render_backend=device, max_episode_steps=10**9).unwrapped
+        self._suite = placement(episode_set, 0).suite
+        check_ready(episode_set)
+        self._env = self._make()
         self._time_s = 0.0
         self._steps = 0
         self._success_once = False
         self._verdict: dict[str, torch.Tensor] = {}
+
+    def _make(self):
+        """Make the environment of the present suite."""
+        env_id, obs_mode = _environment(self._suite)
+        device = 'gpu' if torch.cuda.is_available() else 'cpu'
+        return gym.make(
+            env_id, num_envs=1, obs_mode=obs_mode, reward_mode='sparse',
+            control_mode=self._control, image_size_px=self.image_size_px,
+            sim_backend='physx_cpu', render_backend=device, max_episode_steps=10**9).unwrapped
 
     @property
     def instruction(self) -> str:
@@ -139,11 +165,18 @@ class World:
         :param rebuild: build the scene anew, so that the episode is a function of (set, seed) to
             the last bit. Without it a reset is several times faster, but PhysX orders contacts by
             what was touched before, and positions come to differ by some 1e-5 m after a grasp.
+            Only the small task (`ind`) can do without.
         :raises ValueError: unknown set or negative seed
         """
-        placement(episode_set, seed)  # refused here, before the simulator is half reset
+        suite = placement(episode_set, seed).suite  # refused here, before a half reset
+        if suite != self._suite:
+            check_ready(episode_set)
+            self._env.close()
+            self._suite = suite
+            self._env = self._make()
         obs, verdict = self._env.reset(seed=seed, options={
-            'episode_set': episode_set, 'episode_seeds': [seed], 'reconfigure': rebuild})
+            'episode_set': episode_set, 'episode_seeds': [seed],
+            'reconfigure': rebuild or suite != 'small'})
         self._steps = 0
         self._success_once = False
         self._verdict = verdict
@@ -234,19 +267,27 @@ class World:
         """Return what the simulator knows, in the arm's base frame."""
         env, base = self._env, self._env.agent.robot.pose.inv()
         ee = base * env.agent.tcp.pose
-        kind = env._kinds[self.placement.object_name]
         to_base = {}
         for name, raw in (('object', env.object_pose()), ('plate', env.plate_pose())):
             pose = base * type(ee).create(raw)
             to_base[name] = pose.raw_pose[0].cpu().numpy().astype(np.float64)
-        return Truth(
+        truth = Truth(
             ee_position_m=ee.p[0].cpu().numpy().astype(np.float64),
             ee_wxyz=ee.q[0].cpu().numpy().astype(np.float64),
             object_position_m=to_base['object'][:3], object_wxyz=to_base['object'][3:],
-            plate_position_m=to_base['plate'][:3], object_height_m=kind.size_m[2],
-            object_long=kind.long, finger_m=float(env.agent.robot.get_qpos()[0, 6]),
+            plate_position_m=to_base['plate'][:3], object_height_m=0.0, object_long=False,
+            finger_m=float(env.agent.robot.get_qpos()[0, 6]),
             is_grasped=bool(self._verdict['is_grasped'][0]),
             on_plate=bool(self._verdict['success'][0]))
+        if self._suite == 'small':
+            kind = env._kinds[self.placement.object_name]
+            return replace(truth, object_height_m=kind.size_m[2], object_long=kind.long)
+        grip, matrix = env.grip(), base.to_transformation_matrix()[0].cpu().numpy()
+        axis = None if grip.long_axis is None else matrix[:3, :3] @ grip.long_axis
+        return replace(
+            truth, object_position_m=matrix[:3, :3] @ grip.centre_m + matrix[:3, 3],
+            object_height_m=grip.height_m, object_long=axis is not None,
+            grip_m=matrix[:3, :3] @ grip.point_m + matrix[:3, 3], grip_long_axis=axis)
 
     def close(self) -> None:
         """Free the simulator."""

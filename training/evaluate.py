@@ -13,39 +13,61 @@
 # limitations under the License.
 
 """
-Measure success in simulation: `rlrc evaluate checkpoints/nano --episodes 200`.
+Measure success in simulation: `rlrc evaluate checkpoints/nano --set put25_ind --episodes 500`.
 
 Plays held-out seeds in process, one batched policy over several worlds, 80 steps an episode as
-the suite does, and writes OUT/results.json: every episode, then success_once (at any step, as
-RLinf counts) and success_at_end (at the last step, as RL4VLA counts) with 95 % Wilson intervals,
-by object.
-`--expert` plays the scripted expert instead of a checkpoint.
+the suite does. OUT/episodes.jsonl grows as episodes end: after Ctrl-C or a crash the same command
+goes on where it stopped. In the end OUT/results.json holds every episode, success_once (at any
+step, as RLinf counts) and success_at_end (at the last step, as RL4VLA counts) with 95 % Wilson
+intervals by object, set and axis; OUT/episodes.mp4 shows the first failures and successes.
+`--set` takes several names, split by commas. `--expert` plays the scripted expert instead.
+`--compare A B ...` reads finished folders and prints one table of them, paired by seed.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+import hashlib
 import json
+import logging
 import os
 from pathlib import Path
 import time
 from typing import Annotated
 
 import numpy as np
+import psutil
 from rich.console import Console
 from rich.table import Table
 from rlrc_ros.vla.checkpoint import CheckpointSummary, inspect
 from rlrc_ros.vla.config import MAIN_CAMERA, PROPRIO_LAYOUTS
 from rlrc_ros.vla.policy import Policy
+from rlrc_sim.axes import AXES
 from rlrc_sim.expert import expert_action
 from rlrc_sim.rollout import EpisodeResult, play, WorldPool
-from rlrc_sim.suites import EPISODE_SETS, HELD_OUT_SEEDS
+from rlrc_sim.suites import check_ready, EPISODE_SETS, HELD_OUT_SEEDS, placement
+from rlrc_sim.video import FilmedEpisode, write_grid
 from rlrc_sim.world import World
 from rlrc_training.command_line import run_verb
+from rlrc_training.compare import print_comparison
 from rlrc_training.intervals import rate_with_interval, wilson_interval
+from rlrc_training.journal import as_json, Journal
 from rlrc_training.provenance import machine, package_versions, source_commit
+import torch
 from tqdm import tqdm
 import tyro
+
+log = logging.getLogger('rlrc.evaluate')
+
+WORLD_BYTES = 900_000_000
+"""What one world's process needs (resident, 640 x 480 pictures, software renderer; rounded up)."""
+LARGEST_STEP_M, LARGEST_STEP_RAD = 0.25, 1.6
+"""Action statistics beyond these are not this arm's deltas of 0.2 s: joint angles, or another
+unit. BridgeData's largest are 0.04 m and 0.21 rad."""
+SINGLE_CALLS = 20
+
+Task = tuple[str, int]
+"""(set, seed)."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +77,11 @@ class EvaluateConfig:
     checkpoint: Annotated[Path, tyro.conf.Positional] = Path('checkpoints/nano')
     """Checkpoint folder."""
     episodes: int = 200
-    """How many episodes."""
+    """How many episodes of each set."""
     first_seed: int = 0
     """Held-out seeds count up from here."""
-    episode_set: str = 'ind'
-    """Which family of worlds (see rlrc_sim.suites)."""
+    episode_set: Annotated[str, tyro.conf.arg(name='set', aliases=['--episode-set'])] = 'ind'
+    """Which worlds: names of sets, split by commas (docs/suite.md lists them)."""
     out: Path | None = None
     """Folder for results.json; runs/evaluate/NAME by default."""
     processes: int = 0
@@ -70,43 +92,110 @@ class EvaluateConfig:
     """Play the scripted expert instead of a checkpoint."""
     device: str = 'auto'
     """`auto`, `cpu` or `cuda`."""
-    unnorm_key: str = ''
-    """Data set whose statistics scale the actions; needed where a checkpoint holds several."""
+    unnorm_key: str | None = None
+    """Which data set's statistics scale the actions; needed if the checkpoint has several."""
+    fresh: bool = False
+    """Forget what OUT holds, instead of going on with it."""
+    videos: int = 4
+    """How many failures and how many successes OUT/episodes.mp4 shows; 0: no film."""
+    compare: tuple[Path, ...] = ()
+    """Folders of finished evaluations (or their results.json) to compare; nothing is played."""
 
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise ValueError(f'episodes must be at least 1, got {self.episodes}')
-        if self.episode_set not in EPISODE_SETS:
-            raise ValueError(f'episode_set {self.episode_set!r} is not known; '
-                             f'there are: {", ".join(EPISODE_SETS)}')
+        if not self.sets:
+            raise ValueError(f'--set names no set; there are: {", ".join(EPISODE_SETS)}')
+        for name in self.sets:
+            placement(name, 0)
+        if self.processes < 0 or self.videos < 0:
+            raise ValueError('processes and videos are 0 or more, got '
+                             f'{self.processes} and {self.videos}')
         last = self.first_seed + self.episodes - 1
         if self.first_seed not in HELD_OUT_SEEDS or last not in HELD_OUT_SEEDS:
             raise ValueError(f'seeds {self.first_seed} ... {last} are not all held out; use '
                              f'{HELD_OUT_SEEDS.start} ... {HELD_OUT_SEEDS.stop - 1}')
 
     @property
+    def sets(self) -> tuple[str, ...]:
+        """Return the names of the sets, each once."""
+        return tuple(dict.fromkeys(
+            name.strip() for name in self.episode_set.split(',') if name.strip()))
+
+    @property
     def seeds(self) -> range:
         """Return the seeds to play."""
         return range(self.first_seed, self.first_seed + self.episodes)
 
+    @property
+    def tasks(self) -> list[Task]:
+        """Return all (set, seed) pairs, set by set."""
+        return [(name, seed) for name in self.sets for seed in self.seeds]
 
-def play_expert(config: EvaluateConfig) -> Iterator[EpisodeResult]:
+
+def check_memory(processes: int) -> None:
+    """Raise ValueError if so many worlds do not fit into the free memory."""
+    free = psutil.virtual_memory().available
+    if processes * WORLD_BYTES > free:
+        raise ValueError(
+            f'{processes} worlds need about {processes * WORLD_BYTES / 1e9:.1f} GB, '
+            f'{free / 1e9:.1f} GB are free; use --processes {max(1, int(free // WORLD_BYTES))}')
+
+
+def check_statistics(checkpoint: Path, unnorm_key: str | None) -> None:
+    """Raise ValueError if a checkpoint's actions cannot be this arm's deltas of 0.2 s."""
+    stats = inspect(checkpoint).norm_stats
+    for key in [unnorm_key] if unnorm_key in stats else stats:
+        low, high = stats[key].q01, stats[key].q99
+        if len(low) != 7:
+            raise ValueError(f'the statistics {key!r} of {checkpoint} have {len(low)} numbers an '
+                             'action; the suite takes 7: xyz, rpy, gripper')
+        reach = np.maximum(np.abs(low), np.abs(high))
+        for name, part, limit in (('translation', reach[:3], LARGEST_STEP_M),
+                                  ('rotation', reach[3:6], LARGEST_STEP_RAD)):
+            if part.max() > limit:
+                raise ValueError(
+                    f'the statistics {key!r} of {checkpoint} reach a {name} of {part.max():.3g} '
+                    f'in one step of 0.2 s; deltas stay below {limit}. Choose the data set that '
+                    f'fits with --unnorm-key (there are: {", ".join(stats)})')
+
+
+def fingerprint(checkpoint: Path) -> str:
+    """Return a hash of a checkpoint's files: JSON whole, weights by size, first and last MiB."""
+    digest = hashlib.sha256()
+    for path in sorted(checkpoint.iterdir()):
+        if path.suffix not in ('.json', '.safetensors', '.pt') or path.name == 'provenance.json':
+            continue
+        size = path.stat().st_size
+        digest.update(f'{path.name} {size} '.encode())
+        with path.open('rb') as file:
+            digest.update(file.read(2**20))
+            file.seek(max(0, size - 2**20))
+            digest.update(file.read())
+    return digest.hexdigest()[:16]
+
+
+def play_expert(tasks: list[Task], stop_on_success: bool = False,
+                image_size_px: tuple[int, int] = (128, 128)) -> Iterator[EpisodeResult]:
     """Play the expert, without noise, in one world of this process."""
-    world = World((64, 64))
-    for seed in config.seeds:
-        world.reset(seed, config.episode_set)
+    world = None
+    for episode_set, seed in tasks:
+        world = world or World(image_size_px, episode_set=episode_set)
+        frames = [world.reset(seed, episode_set).image]
         reward, first = 0.0, None
         for _ in range(world.max_episode_steps):
             step = world.step(expert_action(world.truth()))
+            frames.append(step.observation.image)
             reward += step.reward
             if step.success and first is None:
                 first = step.steps
-            if config.stop_on_success and step.success:
+            if stop_on_success and step.success:
                 break
         yield EpisodeResult(
-            seed, config.episode_set, world.instruction, step.success_once, step.success,
-            step.grasped, step.steps, first, reward)
-    world.close()
+            seed, episode_set, world.instruction, step.success_once, step.success,
+            step.grasped, step.steps, first, reward, tuple(frames), world.placement.object_name)
+    if world is not None:
+        world.close()
 
 
 def check_senses(summary: CheckpointSummary) -> None:
@@ -125,22 +214,40 @@ def check_senses(summary: CheckpointSummary) -> None:
                          f'{", ".join(fitting) or "none has that length"}')
 
 
-def _play_policy(policy: Policy, config: EvaluateConfig,
+def _play_policy(policy: Policy, config: EvaluateConfig, tasks: list[Task],
                  inference_ms: list[float]) -> Iterator[EpisodeResult]:
     def act(observations: list) -> list:
         chunks = policy.act_batch(observations)
         inference_ms.append(policy.timing.inference_ms / len(observations))
         return chunks
 
+    if not tasks:
+        return
     summary = policy.summary
-    with WorldPool(config.processes or os.cpu_count() or 1, summary.image_size_px,
+    processes = min(config.processes or os.cpu_count() or 1, len(tasks))
+    with WorldPool(processes, summary.image_size_px, episode_set=tasks[0][0],
                    proprio_layout=summary.proprio_layout) as pool:
-        yield from play(pool, act, config.seeds, episode_set=config.episode_set,
-                        stop_on_success=config.stop_on_success)
+        yield from play(pool, act, tasks, stop_on_success=config.stop_on_success,
+                        keep_frames=config.videos > 0)
+
+
+def _alone(policy: Policy) -> dict:
+    """Measure a policy by itself: its weights in memory and one observation at a time."""
+    blank, times = policy.blank_observation(), []
+    for _ in range(SINGLE_CALLS):
+        chunk = policy.act(blank)
+        times.append(policy.timing.inference_ms)
+    p50 = float(np.percentile(times, 50))
+    cuda = torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0
+    return {
+        'memory_bytes': torch.cuda.max_memory_allocated() if cuda else policy.weight_bytes,
+        'memory_is': 'peak on the GPU' if cuda else 'weights in RAM',
+        'single_ms': {'p50': p50, 'p95': float(np.percentile(times, 95)), 'n': SINGLE_CALLS},
+        'actions_per_s': 1e3 * len(chunk.actions) / p50}
 
 
 def summarise(results: list[EpisodeResult]) -> dict:
-    """Return the counts, rates and intervals of some episodes, whole and by object."""
+    """Return counts, rates and intervals of episodes: whole, by object, set and axis group."""
     def rates(group: list[EpisodeResult]) -> dict:
         entry: dict = {'episodes': len(group)}
         for name in ('success_once', 'success_at_end', 'grasped'):
@@ -149,66 +256,131 @@ def summarise(results: list[EpisodeResult]) -> dict:
                            'wilson_95': wilson_interval(count, len(group))}
         return entry
 
-    by_object = defaultdict(list)
+    by_object, by_set, by_group = defaultdict(list), defaultdict(list), defaultdict(list)
     for result in results:
-        by_object[result.instruction.removeprefix('put ').split(' on ')[0]].append(result)
+        by_object[result.object_name
+                  or result.instruction.removeprefix('put ').split(' on ')[0]].append(result)
+        by_set[result.episode_set].append(result)
+        by_group[AXES[result.episode_set].group].append(result)
     steps = [result.steps_to_success for result in results if result.steps_to_success]
     return {**rates(results), 'mean_steps_to_success': float(np.mean(steps)) if steps else None,
-            'by_object': {name: rates(group) for name, group in sorted(by_object.items())}}
+            'by_object': {name: rates(group) for name, group in sorted(by_object.items())},
+            'by_set': {name: rates(group) for name, group in by_set.items()},
+            'by_group': {name: rates(group) for name, group in by_group.items()}}
+
+
+def _film(path: Path, config: EvaluateConfig, results: list[EpisodeResult],
+          kept: dict[Task, tuple], again) -> None:
+    """Write the first failures and successes as a grid; those of an earlier run are replayed."""
+    chosen = [result for wanted in (False, True) for result in
+              [each for each in results if each.success_once is wanted][:config.videos]]
+    lost = [(each.episode_set, each.seed) for each in chosen
+            if (each.episode_set, each.seed) not in kept]
+    for result in again(lost):
+        kept[result.episode_set, result.seed] = result.frames
+    write_grid(path, [FilmedEpisode(
+        kept[each.episode_set, each.seed], each.instruction, each.success_once,
+        f'{each.episode_set} {each.seed}') for each in chosen], columns=max(1, config.videos))
 
 
 def evaluate(config: EvaluateConfig) -> dict:
     """Play all episodes, write results.json and return its content."""
     name = 'expert' if config.expert else config.checkpoint.name
     out = config.out or Path('runs/evaluate') / name
-    out.mkdir(parents=True, exist_ok=True)
+    for each in config.sets:
+        check_ready(each)
+    if not config.expert:
+        check_statistics(config.checkpoint, config.unnorm_key)
+        check_memory(min(config.processes or os.cpu_count() or 1, len(config.tasks)))
+    journal = Journal(out, {
+        'policy': 'expert' if config.expert else fingerprint(config.checkpoint),
+        'unnorm_key': config.unnorm_key, 'stop_on_success': config.stop_on_success,
+        'packages': package_versions()}, config.fresh)
+    tasks = journal.missing(config.tasks)
     inference_ms: list[float] = []
+    alone = None
     if config.expert:
-        episodes = play_expert(config)
+        def again(some: list[Task]) -> Iterator[EpisodeResult]:
+            return play_expert(some, config.stop_on_success)
     else:
         check_senses(inspect(config.checkpoint))
-        policy = Policy.open(config.checkpoint, config.device, config.unnorm_key or None)
+        policy = Policy.open(config.checkpoint, config.device, config.unnorm_key)
         policy.warm_up()
-        episodes = _play_policy(policy, config, inference_ms)
-    started, results = time.monotonic(), []
-    with tqdm(total=config.episodes, desc=f'evaluate {name}', unit='episode') as bar:
-        for result in episodes:
-            results.append(replace(result, frames=()))
-            bar.update()
-            bar.set_postfix(once=f'{np.mean([each.success_once for each in results]):.3f}',
-                            at_end=f'{np.mean([each.success_at_end for each in results]):.3f}')
-    results.sort(key=lambda result: result.seed)
+        alone = _alone(policy)
+
+        def again(some: list[Task]) -> Iterator[EpisodeResult]:
+            return _play_policy(policy, config, some, inference_ms)
+
+    kept: dict[Task, tuple] = {}
+    started, played_steps = time.monotonic(), 0
+    wanted = set(config.tasks)
+    with tqdm(total=len(wanted), initial=len(wanted) - len(tasks),
+              desc=f'evaluate {name}', unit='episode') as bar:
+        for result in again(tasks):
+            if journal.add(replace(result, frames=())):
+                bar.update()
+                played_steps += result.steps
+                _keep(kept, result, config.videos, journal)
+            done = [each for task, each in journal.results.items() if task in wanted]
+            bar.set_postfix(once=f'{np.mean([each.success_once for each in done]):.3f}',
+                            at_end=f'{np.mean([each.success_at_end for each in done]):.3f}')
     seconds = time.monotonic() - started
+    results = [journal.results[task] for task in config.tasks]
     document = {
         'checkpoint': name, 'config': json.loads(json.dumps(asdict(config), default=str)),
-        'summary': summarise(results), 'seconds': seconds,
-        'steps_per_second': sum(result.steps for result in results) / seconds,
+        'summary': summarise(results), 'played_now': len(tasks), 'seconds': seconds,
+        'steps_per_second': played_steps / seconds if tasks else None,
         'inference_ms': {'p50': float(np.percentile(inference_ms, 50)),
                          'p95': float(np.percentile(inference_ms, 95))} if inference_ms else None,
-        'commit': source_commit(), 'packages': package_versions(), 'machine': machine(),
-        'episodes': [{name: value for name, value in asdict(result).items() if name != 'frames'}
-                     for result in results]}
-    (out / 'results.json').write_text(json.dumps(document, indent=1))
+        'alone': alone, 'commit': source_commit(), 'packages': package_versions(),
+        'machine': machine(), 'episodes': [as_json(result) for result in results]}
+    partial = out / 'results.partial'
+    partial.write_text(json.dumps(document, indent=1))
+    os.replace(partial, out / 'results.json')
+    if config.videos:
+        _film(out / 'episodes.mp4', config, results, kept, again)
     return document
 
 
+def _keep(kept: dict[Task, tuple], result: EpisodeResult, videos: int, journal: Journal) -> None:
+    """Remember the images of the first few failures and successes, forget the others'."""
+    kept[result.episode_set, result.seed] = result.frames
+    alike = sorted(task for task in kept
+                   if journal.results[task].success_once == result.success_once)
+    for task in alike[videos:]:
+        del kept[task]
+
+
 def print_table(document: dict) -> None:
-    """Print the rates by object and in all."""
+    """Print the rates by object, by set and in all."""
     summary = document['summary']
     table = Table(title=f"{document['checkpoint']} on {document['config']['episode_set']}")
-    for heading in ('object', 'success once', 'success at end', 'grasped'):
+    for heading in ('', 'success once', 'success at end', 'grasped'):
         table.add_column(heading)
-    rows = {**summary['by_object'], 'all': summary}
-    for name, entry in rows.items():
+    rows = dict(summary['by_object'])
+    if len(summary['by_set']) > 1:
+        rows |= {f'set {name}': entry for name, entry in summary['by_set'].items()}
+        rows |= {f'axis {name}': entry for name, entry in summary['by_group'].items()}
+    for name, entry in {**rows, 'all': summary}.items():
         table.add_row(name, *(rate_with_interval(entry[key]['count'], entry['episodes'])
                               for key in ('success_once', 'success_at_end', 'grasped')))
     Console().print(table)
 
 
+def _run(config: EvaluateConfig) -> None:
+    if config.compare:
+        print_comparison(config.compare)
+        return
+    try:
+        print_table(evaluate(config))
+    except KeyboardInterrupt:
+        log.info('interrupted; the episodes that ended are kept, the same command goes on')
+        raise SystemExit(130) from None
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run `rlrc evaluate`."""
-    return run_verb('evaluate', EvaluateConfig,
-                    lambda config: print_table(evaluate(config)), argv, __doc__)
+    return run_verb('evaluate', EvaluateConfig, _run, argv, __doc__)
 
 
 if __name__ == '__main__':

@@ -198,13 +198,23 @@ class Policy:
                 instruction, self._tokenizer, self._config)
         return self._prompts[instruction]
 
+    @property
+    def weight_bytes(self) -> int:
+        """Return what the weights and buffers take in memory, bytes."""
+        return sum(each.numel() * each.element_size() for each in (
+            *self._model.parameters(), *self._model.buffers()))
+
     def warm_up(self) -> float:
         """Run twice on a blank image, so that the first real call is not slow; return its ms."""
-        height, width = self.summary.image_size_px
-        image = np.zeros((height, width, 3), np.uint8)
-        proprio = np.zeros(self._config.proprio_dim) if self._config.proprio_dim else None
-        blank = Observation(image, 'put carrot on plate', proprio,
-                            extra_images=dict.fromkeys(self._config.cameras[1:], image))
+        blank = self.blank_observation()
         self.act(blank)
         self.act(blank)
         return self.timing.inference_ms
+
+    def blank_observation(self) -> Observation:
+        """Return a black picture of every camera and a state of zeros: what timing needs."""
+        height, width = self.summary.image_size_px
+        image = np.zeros((height, width, 3), np.uint8)
+        proprio = np.zeros(self._config.proprio_dim) if self._config.proprio_dim else None
+        return Observation(image, 'put carrot on plate', proprio,
+                           extra_images=dict.fromkeys(self._config.cameras[1:], image))

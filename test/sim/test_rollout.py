@@ -72,6 +72,24 @@ def test_a_world_that_dies_is_reported():
             pool.receive(0)
 
 
+def test_an_episode_whose_world_dies_is_played_again():
+    """A world killed in the middle: both episodes arrive, once each, as if nothing had been."""
+    acted = []
+
+    def policy(observations: list) -> list[Action]:
+        acted.append(len(observations))
+        if len(acted) == 3:
+            os.kill(pool._processes[0].pid, signal.SIGKILL)
+        return [LOWER] * len(observations)
+
+    with WorldPool(1, (32, 32)) as pool:
+        results = list(play(pool, policy, [3, ('ind', 4)], max_steps=5))
+        again = list(play(pool, lambda seen: [LOWER] * len(seen), [3, 4], max_steps=5))
+    assert [result.seed for result in results] == [3, 4]
+    assert results == again
+    assert sum(acted) > 10
+
+
 def test_an_error_in_a_world_carries_its_traceback():
     """What was wrong arrives in the parent."""
     with WorldPool(1, (32, 32)) as pool:

@@ -14,13 +14,21 @@
 
 """An evaluation counts what was played."""
 
+from dataclasses import replace
 import json
 
 import numpy as np
 import pytest
 from rlrc_ros.vla.policy import Policy
 from rlrc_sim.rollout import EpisodeResult
-from rlrc_training.evaluate import evaluate, EvaluateConfig, summarise
+from rlrc_training.evaluate import (
+    check_memory,
+    check_statistics,
+    evaluate,
+    EvaluateConfig,
+    fingerprint,
+    summarise,
+)
 from tiny_vla import DATASET, make_tiny_checkpoint, make_tiny_oft_checkpoint
 
 
@@ -50,6 +58,10 @@ def test_an_evaluation_writes_every_episode_and_repeats(tmp_path):
         device='cpu')) for processes in (1, 2))
     assert first['episodes'] == second['episodes']
     assert [each['seed'] for each in first['episodes']] == [0, 1]
+    assert (tmp_path / '1' / 'episodes.mp4').stat().st_size > 1000
+    more = evaluate(EvaluateConfig(
+        checkpoint, episodes=2, out=tmp_path / '1', device='cpu', videos=0))
+    assert more['played_now'] == 0 and more['episodes'] == first['episodes']
     written = json.loads((tmp_path / '1' / 'results.json').read_text())
     assert written['summary'] == json.loads(json.dumps(first['summary']))
 
@@ -83,14 +95,48 @@ def test_a_policy_that_reads_what_the_world_does_not_show_is_refused(tmp_path, p
 @pytest.mark.sim
 def test_the_expert_solves_held_out_seeds(tmp_path):
     """Ten of ten, and the object stays on the plate to the last of 80 steps."""
-    document = evaluate(EvaluateConfig(expert=True, episodes=10, out=tmp_path))
+    document = evaluate(EvaluateConfig(expert=True, episodes=10, out=tmp_path, videos=0))
     assert document['summary']['success_at_end']['count'] == 10
 
 
 @pytest.mark.parametrize(('change', 'words'), [
     ({'first_seed': 2_000_000}, 'not all held out'), ({'episodes': 0}, 'got 0'),
-    ({'episode_set': 'moon'}, "'moon'")])
+    ({'episode_set': 'moon'}, "'moon'.*put25_ood"), ({'episode_set': 'ind,moon'}, "'moon'"),
+    ({'episode_set': ','}, 'names no set')])
 def test_a_wrong_option_is_refused(change, words):
     """Training seeds above all cannot be evaluated on."""
     with pytest.raises(ValueError, match=words):
         EvaluateConfig(**change)
+
+
+def test_sets_and_axes_are_counted_apart():
+    """By set, by group of axes, and by the object's name even where the sentence is another."""
+    results = [replace(_result(seed, 'can', seed > 0, False), episode_set=episode_set,
+                       instruction='red plate is where can should go', object_name='can')
+               for episode_set in ('put25_ind', 'put25_ood', 'put25_unseen_table')
+               for seed in range(2)]
+    summary = summarise(results)
+    assert summary['by_set']['put25_ood']['success_once']['count'] == 1
+    assert set(summary['by_group']) == {'IND', 'OOD', 'Vision'}
+    assert set(summary['by_object']) == {'can'}
+
+
+def test_more_worlds_than_memory_are_refused():
+    """The error says how many fit."""
+    with pytest.raises(ValueError, match='use --processes'):
+        check_memory(100_000)
+
+
+def test_statistics_that_are_no_deltas_are_refused(tmp_path):
+    """Joint angles in the place of deltas are noticed before a world starts."""
+    checkpoint = make_tiny_checkpoint(tmp_path / 'tiny')
+    before = fingerprint(checkpoint)
+    check_statistics(checkpoint, None)
+    path = checkpoint / 'dataset_statistics.json'
+    statistics = json.loads(path.read_text())
+    for entry in statistics.values():
+        entry['action']['q99'][1] = 1.3
+    path.write_text(json.dumps(statistics))
+    with pytest.raises(ValueError, match='translation of 1.3.*--unnorm-key'):
+        check_statistics(checkpoint, None)
+    assert fingerprint(checkpoint) != before

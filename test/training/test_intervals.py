@@ -14,8 +14,10 @@
 
 """The Wilson interval, against published numbers and its own properties."""
 
+from math import comb
+
 import pytest
-from rlrc_training.intervals import rate_with_interval, wilson_interval
+from rlrc_training.intervals import compare_paired, rate_with_interval, wilson_interval
 
 
 @pytest.mark.parametrize(('successes', 'tries', 'low', 'high'), [
@@ -49,3 +51,39 @@ def test_impossible_counts_are_refused(successes, tries):
 def test_a_rate_is_told_with_its_n():
     """A report names k, n, percent and interval."""
     assert rate_with_interval(41, 50) == '41/50 (82 %, 95 % CI 69-90)'
+
+
+def test_two_policies_that_differ_clearly_are_told_apart():
+    """McNemar's p is the binomial tail of the episodes that parted the two."""
+    first = [True] * 30 + [False] * 12 + [True] * 2 + [False] * 6
+    second = [True] * 30 + [True] * 12 + [False] * 2 + [False] * 6
+    compared = compare_paired(first, second)
+    assert (compared.both, compared.only_first, compared.only_second, compared.neither) == (
+        30, 2, 12, 6)
+    assert compared.mcnemar_p == pytest.approx(2 * sum(comb(14, k) for k in range(3)) / 2**14)
+    assert compared.difference == pytest.approx(0.2)
+    low, high = compared.interval_95
+    assert 0 < low < 0.2 < high < 0.36
+
+
+def test_a_large_sample_has_the_textbook_interval():
+    """Agresti's approval survey (n=1600: 794, 150, 86, 570): -4 points, about +-1.9."""
+    first = [True] * 944 + [False] * 656
+    second = [True] * 794 + [False] * 150 + [True] * 86 + [False] * 570
+    low, high = compare_paired(first, second).interval_95
+    assert (low, high) == pytest.approx((-0.0587, -0.0213), abs=2e-3)
+
+
+def test_equal_policies_have_a_difference_of_nothing():
+    """No episode parts them: p is 1, and the interval holds 0."""
+    for outcome in ([True] * 20, [False] * 20, [True, False] * 10):
+        compared = compare_paired(outcome, outcome)
+        assert compared.mcnemar_p == 1.0 and compared.difference == 0.0
+        assert compared.interval_95[0] <= 0.0 <= compared.interval_95[1]
+
+
+def test_a_comparison_needs_the_same_episodes():
+    """Different numbers, or none at all, are refused."""
+    for first, second in (([True], [True, False]), ([], [])):
+        with pytest.raises(ValueError, match='paired'):
+            compare_paired(first, second)
