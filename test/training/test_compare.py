@@ -48,7 +48,8 @@ def test_the_table_names_both_and_their_difference(tmp_path, capsys):
     assert '+50.0 points' in printed and 'McNemar p=1.91e-06' in printed
 
 
-@pytest.mark.parametrize(('outcomes', 'words'), [({9: True}, 'in common'), (None, 'rlrc evaluate')])
+@pytest.mark.parametrize(
+    ('outcomes', 'words'), [({9: True}, 'in common'), (None, 'rlrc evaluate')])
 def test_what_cannot_be_compared_is_refused(tmp_path, outcomes, words):
     """No common episode, or no results at all: the error says what to type."""
     first = _write(tmp_path / 'a', {0: True})
