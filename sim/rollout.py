@@ -58,19 +58,25 @@ class EpisodeResult:
     """Images (H, W, 3) uint8 when the run was asked to keep them."""
 
 
-def _serve(pipe: Connection, image_size_px: tuple[int, int], control: str) -> None:
-    """Run one world in a child process until the pipe closes or `None` arrives."""
+def _serve(pipes: list[Connection], image_size_px: tuple[int, int], control: str) -> None:
+    """Run one world a pipe in a child process until a pipe closes or `None` arrives."""
     import torch  # the child's own thread setting must come before any of its torch work
     torch.set_num_threads(1)
+    pipe = pipes[0]
     try:
-        world = World(image_size_px, control)
-        pipe.send(('ready', os.getpid()))
-        while (message := pipe.recv()) is not None:
-            verb, *arguments = message
-            answer = getattr(world, verb)(*arguments)
-            pipe.send(('answer', answer))
-        world.close()
-    except (EOFError, KeyboardInterrupt):
+        worlds = {}
+        for pipe in pipes:
+            worlds[pipe] = World(image_size_px, control)
+            pipe.send(('answer', os.getpid()))
+        while True:
+            for pipe in wait(pipes):
+                if (message := pipe.recv()) is None:
+                    for world in worlds.values():
+                        world.close()
+                    return
+                verb, *arguments = message
+                pipe.send(('answer', getattr(worlds[pipe], verb)(*arguments)))
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):
         pass
     except Exception:
         pipe.send(('error', traceback.format_exc()))
@@ -82,30 +88,39 @@ class WorldPool:
 
     :param count: how many
     :param image_size_px: (height, width)
+    :param processes: how many processes share them (world i runs in process i modulo that); by
+        default each world has its own
     :raises WorldDiedError: a world could not be made, or died later
     """
 
     def __init__(self, count: int, image_size_px: tuple[int, int] = (128, 128),
-                 control: str = 'ee'):
+                 control: str = 'ee', processes: int | None = None):
         if count < 1:
             raise ValueError(f'a pool holds at least one world, got {count}')
+        processes = min(processes or count, count)
         context = multiprocessing.get_context('spawn')
-        self._pipes: list[Connection] = []
+        ends = [context.Pipe() for _ in range(count)]
+        self._pipes: list[Connection] = [ours for ours, _ in ends]
         self._processes = []
-        for _ in range(count):
-            ours, theirs = context.Pipe()
+        for first in range(processes):
+            theirs = [each for _, each in ends[first::processes]]
             process = context.Process(
                 target=_serve, args=(theirs, tuple(image_size_px), control), daemon=True)
             process.start()
-            theirs.close()
-            self._pipes.append(ours)
             self._processes.append(process)
+            for each in theirs:
+                each.close()
         for index in range(count):
             self.receive(index)
 
     def __len__(self) -> int:
         """Return the number of worlds."""
         return len(self._pipes)
+
+    @property
+    def processes(self) -> int:
+        """Return how many processes share the worlds."""
+        return len(self._processes)
 
     def __enter__(self) -> 'WorldPool':
         """Return the pool itself."""
@@ -127,7 +142,7 @@ class WorldPool:
         try:
             kind, answer = self._pipes[index].recv()
         except (EOFError, OSError) as error:
-            code = self._processes[index].exitcode
+            code = self._processes[index % len(self._processes)].exitcode
             raise WorldDiedError(
                 f'the process of world {index} ended (exit code {code}); '
                 'run `rlrc doctor` to check rendering and free memory') from error
