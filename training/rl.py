@@ -28,6 +28,7 @@ rlrc_training.rl ...` the same command uses N processes. All lies in OUT:
 Interrupt it at any moment and run the same command again: it goes on from the last whole state.
 """
 
+from contextlib import nullcontext
 import json
 import logging
 import os
@@ -70,8 +71,12 @@ log = logging.getLogger('rlrc.rl')
 MAY_CHANGE = (*NOT_THE_RUN, 'updates_without_reward', 'microbatch_size')
 
 
-def rl(config: RlConfig) -> Path:
-    """Train; return the folder of the best checkpoint."""
+def rl(config: RlConfig, pool: WorldPool | None = None) -> Path:
+    """
+    Train; return the folder of the best checkpoint.
+
+    :param pool: this rank's worlds, if they are there already; they stay open
+    """
     # ---------------------------------------------------------------- the doors
     device = ranks.start(config.device)
     envs = ranks.share('num_envs', config.num_envs)
@@ -104,7 +109,9 @@ def rl(config: RlConfig) -> Path:
     writer = (SummaryWriter(config.out / 'tb', purge_step=run.update * config.batch_size)
               if ranks.is_first() else None)
     checkpoint = config.out / 'checkpoint'
-    with WorldPool(len(envs), summary.image_size_px, processes=processes) as pool:
+    worlds = (nullcontext(pool) if pool else
+              WorldPool(len(envs), summary.image_size_px, processes=processes))
+    with worlds as pool:
         collector = Collector(config, pool, envs, batcher, stats)
 
         def judge() -> None:
