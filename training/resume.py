@@ -81,7 +81,13 @@ def save_state(folder: Path, tensors: Mapping[str, torch.Tensor], progress: dict
     Write a state, all or nothing.
 
     :raises OSError: no room, or no permission; the state before is still there and is named
+    :raises FloatingPointError: a tensor that is not finite; likewise
     """
+    broken = [name for name, each in tensors.items() if not torch.isfinite(each).all()]
+    if broken:
+        raise FloatingPointError(f'{broken[0]} and {len(broken) - 1} other tensors are not '
+                                 f'finite and were not saved; the state before it is whole in '
+                                 f'{folder}. Lower --learning-rate')
     def write(path: Path) -> None:
         save_file({name: each.detach().contiguous() for name, each in tensors.items()},
                   path / 'tensors.safetensors')

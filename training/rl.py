@@ -68,7 +68,8 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 log = logging.getLogger('rlrc.rl')
-MAY_CHANGE = (*NOT_THE_RUN, 'updates_without_reward', 'microbatch_size')
+MAY_CHANGE = (*NOT_THE_RUN, 'updates_without_reward', 'microbatch_size',
+              'gradient_checkpointing')
 
 
 def rl(config: RlConfig, pool: WorldPool | None = None) -> Path:

@@ -90,6 +90,8 @@ class RlConfig:
     """Passes over a rollout."""
     microbatch_size: int = 0
     """Samples through the trunk at once on a rank; 0 takes a whole minibatch."""
+    gradient_checkpointing: bool = False
+    """Keep no activations inside a block and compute them again: less memory, more time."""
     norm_adv: bool = True
     """Normalise advantages over the whole rollout."""
     clip_coef: float = 0.2

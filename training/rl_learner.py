@@ -32,6 +32,7 @@ from rlrc_ros.vla.checkpoint import open_checkpoint
 from rlrc_ros.vla.model import Vla
 from rlrc_training import ranks
 from rlrc_training.lora import add_lora, without_lora
+from rlrc_training.memory import checkpoint_activations
 from rlrc_training.ppo import (
     action_logprobs,
     explained_variance,
@@ -66,6 +67,8 @@ class Learner:
             add_lora(model, config.lora_rank, config.lora_alpha, config.seed)
         else:
             model.requires_grad_(True)
+        if config.gradient_checkpointing:
+            checkpoint_activations(model)
         device = next(model.parameters()).device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)

@@ -95,6 +95,15 @@ def test_a_full_disk_leaves_the_last_state_and_says_so(tmp_path):
     assert load_state(folder)[1] == {'step': 1}
 
 
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    """The state before them stays."""
+    folder = tmp_path / 'state'
+    save_state(folder, {'x': torch.ones(2)}, {'step': 1})
+    with pytest.raises(FloatingPointError, match='y and 0 other tensors are not finite'):
+        save_state(folder, {'x': torch.ones(2), 'y': torch.tensor([float('inf')])}, {'step': 2})
+    assert load_state(folder)[1] == {'step': 1}
+
+
 @dataclass(frozen=True)
 class _Config:
     out: Path
@@ -104,7 +113,7 @@ class _Config:
 
 
 def test_another_configuration_is_refused_and_every_difference_named(tmp_path):
-    """What decides only how fast may change; what a former version did not know had its default."""
+    """How fast may change; an option that a former version did not know had its default."""
     config = _Config(tmp_path / 'run')
     check_same_run(config)
     check_same_run(replace(config, processes=5))
