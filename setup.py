@@ -87,6 +87,7 @@ setup(
             'doctor = rlrc_ros.doctor:main',
             'collect = rlrc_training.collect:main',
             'sft = rlrc_training.sft:main',
+            'rl = rlrc_training.rl:main',
             'evaluate = rlrc_training.evaluate:main',
         ],
     },
