@@ -65,9 +65,10 @@ class LowRankLinear(nn.Linear):
         out = functional.linear(x, self.weight, self.bias)
         if not self.low_rank.active:
             return out
-        path = functional.linear(functional.linear(x.to(self.low_rank.down.dtype),
-                                                   self.low_rank.down), self.low_rank.up)
-        return out + (self.low_rank.scale * path).to(out.dtype)
+        # In the layer's own precision: fp32 copies of x would double what is kept for backward.
+        path = functional.linear(functional.linear(x, self.low_rank.down.to(x.dtype)),
+                                 self.low_rank.up.to(x.dtype))
+        return out + self.low_rank.scale * path
 
 
 def add_lora(model: Vla, rank: int, alpha: float, seed: int) -> None:
