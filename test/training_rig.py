@@ -39,12 +39,13 @@ def make_learner(config: RlConfig, envs: range | None = None, demonstrations=Non
 
 
 @torch.no_grad()
-def play_noise(learner: Learner, config: RlConfig, envs: range | None = None) -> Rollout:
+def play_noise(learner: Learner, config: RlConfig, envs: range | None = None,
+               seed: int = 11) -> Rollout:
     """Answer random pictures at the config's temperature; pay random rewards."""
     envs = envs or range(config.num_envs)
     batcher, size = learner._batcher, learner.model.config.image_size
     shape, tokens = (config.num_steps, config.num_envs), learner.model.config.action_tokens
-    rng = np.random.default_rng(11)
+    rng = np.random.default_rng(seed)
     moments = np.empty(shape, dtype=object)
     for index in np.ndindex(shape):
         words = f'put can on {"red" if index[1] % 2 else "yellow"} plate'

@@ -50,6 +50,21 @@ def test_the_first_minibatch_has_ratio_one_and_the_policy_moves(tiny, tmp_path):
     assert metrics['optimiser_steps'] == 4 and metrics['approx_kl'] > 1e-6
 
 
+def test_what_is_paid_for_becomes_more_frequent(tiny, tmp_path):
+    """Paid for tokens of the lower half: fresh answers earn more and more."""
+    config = rl_config(tiny, tmp_path, num_envs=8, num_steps=10, total_timesteps=80,
+                       learning_rate=2e-3, update_epochs=2, gamma=0.0)
+    learner = make_learner(config)
+    earned = []
+    for update in range(10):
+        rollout = play_noise(learner, config, seed=update)
+        rollout.rewards = (rollout.bins < 128).float().mean(-1)
+        earned.append(float(rollout.rewards.mean()))
+        learner.learn(rollout, update)
+    assert earned[0] == pytest.approx(0.5, abs=0.06)
+    assert np.mean(earned[-2:]) > 0.7
+
+
 @pytest.mark.parametrize('temperature', [1.0, 0.6])
 def test_the_ratio_is_one_at_any_temperature(tiny, tmp_path, temperature):
     """What is drawn at a temperature is judged at it."""
