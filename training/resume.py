@@ -26,7 +26,7 @@ import json
 import os
 from pathlib import Path
 
-from rlrc_ros.vla.checkpoint import write_folder
+from rlrc_ros.vla.checkpoint import save_checkpoint, write_folder
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 import torch
@@ -99,6 +99,21 @@ def save_state(folder: Path, tensors: Mapping[str, torch.Tensor], progress: dict
                 else 'there is no earlier state')
         raise OSError(f'the state cannot be written ({error}); {left}. Make room and run the '
                       'same command again') from error
+
+
+def keep_checkpoint(folder: Path, *content) -> Path:
+    """
+    Write a checkpoint as save_checkpoint() does, after putting back one that was cut short.
+
+    :raises OSError: no room, or no permission; the checkpoint before is still there and is named
+    """
+    try:
+        return save_checkpoint(settle(folder), *content)
+    except (OSError, SafetensorError) as error:
+        left = (f'the one before it is whole in {folder}' if folder.exists()
+                else 'there is no earlier one')
+        raise OSError(f'the checkpoint cannot be written ({error}); {left}. Make room and run '
+                      'the same command again') from error
 
 
 def load_state(folder: Path) -> tuple[dict[str, torch.Tensor], dict] | None:

@@ -38,7 +38,7 @@ import sys
 import time
 
 import numpy as np
-from rlrc_ros.vla.checkpoint import Checkpoint, inspect, save_checkpoint
+from rlrc_ros.vla.checkpoint import Checkpoint, inspect
 from rlrc_ros.vla.inspection import CheckpointSummary, STATISTICS
 from rlrc_ros.vla.model import skeleton
 from rlrc_ros.vla.policy import Policy
@@ -50,11 +50,11 @@ from rlrc_training.provenance import machine, package_versions, source_commit
 from rlrc_training.resume import (
     append_metrics,
     check_same_run,
+    keep_checkpoint,
     load_state,
     NOT_THE_RUN,
     resolved,
     save_state,
-    settle,
     trim_metrics,
 )
 from rlrc_training.rl_config import RlConfig
@@ -190,8 +190,7 @@ def save_best(folder: Path, learner: Learner, tokenizer: Tokenizer, summary: Che
         'ranks': ranks.world_size(),
         'measured': {**scores, 'episodes': config.eval_episodes,
                      'seeds': f'{VALIDATION_SEEDS.start}+'}}
-    settle(folder)
-    save_checkpoint(folder, model, tokenizer, statistics,
+    keep_checkpoint(folder, model, tokenizer, statistics,
                     {'stages': [*summary.provenance.get('stages', []), stage]})
 
 

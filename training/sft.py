@@ -51,7 +51,7 @@ from rlrc_training.command_line import run_verb
 from rlrc_training.frames import draw, Frames, load_frames
 from rlrc_training.presets import preset
 from rlrc_training.provenance import machine, package_versions, source_commit
-from rlrc_training.resume import append_metrics, check_same_run, resolved, settle
+from rlrc_training.resume import append_metrics, check_same_run, keep_checkpoint, resolved
 from rlrc_training.sft_config import SftConfig
 from rlrc_training.sft_loss import Batch, batch_loss, Losses, soft_targets
 from rlrc_training.trainer import Trainer
@@ -194,8 +194,8 @@ def sft(config: SftConfig) -> Path:
                            f'n={config.eval_episodes} best={max(trainer.best_success, 0):.3f}')
                 if success is None or success >= trainer.best_success:
                     trainer.best_success = -1.0 if success is None else success
-                    save_checkpoint(
-                        settle(checkpoint), averaged, tokenizer, statistics, _provenance(
+                    keep_checkpoint(
+                        checkpoint, averaged, tokenizer, statistics, _provenance(
                             config, trainer, frames, success, time.monotonic() - started, parent))
                 append_metrics(config.out / 'metrics.jsonl', {
                     'step': trainer.step, 'success_once': success,

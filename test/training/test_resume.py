@@ -25,9 +25,12 @@ import time
 
 import numpy as np
 import pytest
+from rlrc_ros.vla.model import Vla
+from rlrc_training.presets import preset
 from rlrc_training.resume import (
     append_metrics,
     check_same_run,
+    keep_checkpoint,
     load_state,
     save_state,
     settle,
@@ -80,6 +83,11 @@ def _run_out_of_room(folder: Path, answers) -> None:
         save_state(folder, {'x': torch.zeros(100_000)}, {'step': 2})
     except OSError as error:
         answers.put(str(error))
+    vla, tokenizer = preset('tiny')
+    try:
+        keep_checkpoint(folder.with_name('checkpoint'), Vla(vla), tokenizer, {}, {})
+    except OSError as error:
+        answers.put(str(error))
 
 
 def test_a_full_disk_leaves_the_last_state_and_says_so(tmp_path):
@@ -89,8 +97,11 @@ def test_a_full_disk_leaves_the_last_state_and_says_so(tmp_path):
     answers = FORK.Queue()
     process = FORK.Process(target=_run_out_of_room, args=(folder, answers))
     process.start()
-    message = answers.get(timeout=60)
+    message, about_checkpoint = answers.get(timeout=60), answers.get(timeout=60)
     process.join()
+    assert 'checkpoint cannot be written' in about_checkpoint
+    assert 'there is no earlier one' in about_checkpoint
+    assert not (tmp_path / 'checkpoint').exists()
     assert 'cannot be written' in message and f'whole in {folder}' in message
     assert load_state(folder)[1] == {'step': 1}
 

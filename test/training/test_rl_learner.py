@@ -207,6 +207,18 @@ def test_adapters_train_alone_and_merge_into_a_checkpoint_that_acts_alike(tiny, 
     assert np.isfinite(_stats(folder).q01).all()
 
 
+def test_adapters_learn_over_a_base_in_bf16(tiny, tmp_path):
+    """Acting and judging round differently, a few per cent of the ratio; adapters stay in fp32."""
+    config = rl_config(tiny, tmp_path, lora_rank=4, precision='bf16', learning_rate=1e-3)
+    learner = make_learner(config)
+    assert next(learner.model.parameters()).dtype == torch.bfloat16
+    assert {each.dtype for each in learner.named.values()} == {torch.float32}
+    metrics = learner.learn(play_noise(learner, config), 0)
+    assert metrics['first_ratio'] == pytest.approx(1.0, abs=0.1)
+    assert metrics['optimiser_steps'] == 2
+    assert {each.dtype for each in merged_weights(learner.model).values()} == {torch.bfloat16}
+
+
 def test_a_gradient_that_is_not_finite_changes_nothing(tiny, tmp_path):
     """The error names the state to go on from."""
     config = rl_config(tiny, tmp_path)
