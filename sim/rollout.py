@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 import logging
 import multiprocessing
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 import os
 import traceback
 
@@ -73,20 +74,26 @@ class EpisodeResult:
     """What the episode's object is called, however the instruction puts it."""
 
 
-def _serve(pipe: Connection, image_size_px: tuple[int, int], control: str,
+def _serve(pipes: list[Connection], image_size_px: tuple[int, int], control: str,
            episode_set: str, proprio_layout: str) -> None:
-    """Run one world in a child process until the pipe closes or `None` arrives."""
+    """Run one world a pipe in a child process until a pipe closes or `None` arrives."""
     import torch  # the child's own thread setting must come before any of its torch work
     torch.set_num_threads(1)
+    pipe = pipes[0]
     try:
-        world = World(image_size_px, control, episode_set, proprio_layout)
-        pipe.send(('ready', os.getpid()))
-        while (message := pipe.recv()) is not None:
-            verb, *arguments = message
-            answer = getattr(world, verb)(*arguments)
-            pipe.send(('answer', answer))
-        world.close()
-    except (EOFError, KeyboardInterrupt):
+        worlds = {}
+        for pipe in pipes:
+            worlds[pipe] = World(image_size_px, control, episode_set, proprio_layout)
+            pipe.send(('answer', os.getpid()))
+        while True:
+            for pipe in wait(pipes):
+                if (message := pipe.recv()) is None:
+                    for world in worlds.values():
+                        world.close()
+                    return
+                verb, *arguments = message
+                pipe.send(('answer', getattr(worlds[pipe], verb)(*arguments)))
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):
         pass
     except Exception:
         pipe.send(('error', traceback.format_exc()))
@@ -100,42 +107,63 @@ class WorldPool:
     :param image_size_px: (height, width)
     :param episode_set: the first set that will be asked for
     :param proprio_layout: what observations tell of the arm, see World
+    :param processes: how many processes share them (world i runs in process i modulo that); by
+        default each world has its own
     :raises WorldDiedError: a world could not be made, or died later
     """
 
     def __init__(self, count: int, image_size_px: tuple[int, int] = (128, 128),
-                 control: str = 'ee', episode_set: str = 'ind', proprio_layout: str = ''):
+                 control: str = 'ee', episode_set: str = 'ind', proprio_layout: str = '',
+                 processes: int | None = None):
         if count < 1:
             raise ValueError(f'a pool holds at least one world, got {count}')
         self._context = multiprocessing.get_context('spawn')
         self._arguments = (tuple(image_size_px), control, episode_set, proprio_layout)
-        self._pipes: list[Connection] = []
-        self._processes = []
-        for _ in range(count):
-            pipe, process = self._start()
-            self._pipes.append(pipe)
-            self._processes.append(process)
+        self._pipes: list[Connection | None] = [None] * count
+        self._processes: list[BaseProcess | None] = [None] * min(processes or count, count)
+        for process in range(len(self._processes)):
+            self._start(process)
         for index in range(count):
             self.receive(index)
 
-    def _start(self) -> tuple:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=_serve, args=(theirs, *self._arguments), daemon=True)
-        process.start()
-        theirs.close()
-        return ours, process
+    def _worlds_of(self, process: int) -> range:
+        return range(process, len(self._pipes), len(self._processes))
 
-    def revive(self, index: int) -> None:
-        """Put a new world in the place of one whose process has ended; it has no episode yet."""
-        self._pipes[index].close()
-        self._processes[index].join(timeout=5)
-        self._pipes[index], self._processes[index] = self._start()
-        self.receive(index)
+    def _start(self, process: int) -> None:
+        ends = [self._context.Pipe() for _ in self._worlds_of(process)]
+        started = self._context.Process(
+            target=_serve, args=([theirs for _, theirs in ends], *self._arguments), daemon=True)
+        started.start()
+        self._processes[process] = started
+        for index, (ours, theirs) in zip(self._worlds_of(process), ends):
+            theirs.close()
+            self._pipes[index] = ours
+
+    def revive(self, index: int) -> list[int]:
+        """
+        Put new worlds in the place of those whose process has ended; they have no episode yet.
+
+        :param index: one of them
+        :return: all of them
+        """
+        process = index % len(self._processes)
+        worlds = list(self._worlds_of(process))
+        for each in worlds:
+            self._pipes[each].close()
+        self._processes[process].join(timeout=5)
+        self._start(process)
+        for each in worlds:
+            self.receive(each)
+        return worlds
 
     def __len__(self) -> int:
         """Return the number of worlds."""
         return len(self._pipes)
+
+    @property
+    def processes(self) -> int:
+        """Return how many processes share the worlds."""
+        return len(self._processes)
 
     def __enter__(self) -> 'WorldPool':
         """Return the pool itself."""
@@ -157,7 +185,7 @@ class WorldPool:
         try:
             kind, answer = self._pipes[index].recv()
         except (EOFError, OSError) as error:
-            code = self._processes[index].exitcode
+            code = self._processes[index % len(self._processes)].exitcode
             raise WorldProcessEndedError(
                 f'the process of world {index} ended (exit code {code}); '
                 'run `rlrc doctor` to check rendering and free memory') from error
@@ -237,19 +265,25 @@ def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, 
         begin(index)
     while playing:
         to_act = []
+        revived: set[int] = set()
         for index in pool.ready(list(playing)):
+            if index in revived:
+                continue
             state = playing[index]
             try:
                 answer = pool.receive(index)
             except WorldProcessEndedError as error:
-                task = (state.episode_set, state.seed) if isinstance(state, _Played) else state
-                deaths[task] += 1
-                if deaths[task] >= MAX_DEATHS_AN_EPISODE:
-                    raise
-                log.warning('world died, its episode is played again: set=%s seed=%d (%s)',
-                            *task, error)
-                pool.revive(index)
-                begin(index, task)
+                anew = [each for each in pool.revive(index) if each in playing]
+                for each in anew:
+                    task = _task(playing[each])
+                    deaths[task] += 1
+                    if deaths[task] >= MAX_DEATHS_AN_EPISODE:
+                        raise
+                    log.warning('world died, its episode is played again: set=%s seed=%d (%s)',
+                                *task, error)
+                    begin(each, task)
+                revived.update(anew)
+                to_act = [each for each in to_act if each not in revived]
                 continue
             if isinstance(state, _Played):
                 state.take(answer)
@@ -272,6 +306,10 @@ def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, 
                 actions = answer.actions if isinstance(answer, ActionChunk) else (answer,)
                 playing[index].planned.extend(actions)
                 pool.send(index, 'step', playing[index].planned.popleft())
+
+
+def _task(state: _Played | tuple[str, int]) -> tuple[str, int]:
+    return (state.episode_set, state.seed) if isinstance(state, _Played) else state
 
 
 def _result(state: _Played) -> EpisodeResult:

@@ -96,8 +96,13 @@ def load_episode(path: Path) -> Episode:
             f'{path} has {len(ends)} images, {len(actions)} actions and {len(positions)} '
             'positions; delete the file and run the same `rlrc collect` again')
     starts = np.concatenate([[0], ends[:-1]])
-    images = np.stack([cv2.imdecode(png[start:end], cv2.IMREAD_COLOR)[..., ::-1]
-                       for start, end in zip(starts, ends)])
+    decoded = [cv2.imdecode(png[start:end], cv2.IMREAD_COLOR) if end > start else None
+               for start, end in zip(starts, ends)]
+    missing = [frame for frame, image in enumerate(decoded) if image is None]
+    if missing or not decoded:
+        raise DemonstrationError(f'{path} misses frames {missing or "all"} of {len(ends)}; '
+                                 'delete the file and run the same `rlrc collect` again')
+    images = np.stack([image[..., ::-1] for image in decoded])
     return Episode(int(metadata['seed']), metadata['episode_set'], metadata['instruction'],
                    images, actions, positions)
 
@@ -110,6 +115,11 @@ def episode_paths(folder: Path) -> list[Path]:
     """
     folder = Path(folder)
     paths = sorted(folder.glob('episode_*.safetensors')) if folder.is_dir() else []
+    tried = read_collection(folder).get('tried', 0)
+    if not paths and tried:
+        raise DemonstrationError(
+            f'{folder} holds no success: {tried} tries were made and none was kept; there is '
+            'nothing to imitate. Collect with the expert, or with a policy that succeeds')
     if not paths:
         raise DemonstrationError(
             f'no demonstrations in {folder}; make some with `rlrc collect --out {folder}`')

@@ -43,7 +43,7 @@ from rlrc_ros.vla.checkpoint import (
     write_folder,
 )
 from rlrc_ros.vla.config import VlaConfig
-from rlrc_ros.vla.inspection import CheckpointSummary, CONFIG, STATISTICS
+from rlrc_ros.vla.inspection import CheckpointSummary, statistics_document
 from rlrc_ros.vla.shards import weight_files
 from rlrc_training.command_line import run_verb
 from rlrc_training.provenance import machine, package_versions, source_commit
@@ -110,8 +110,8 @@ def calibrate(opened: Checkpoint, config: PruneConfig, ids: torch.Tensor | None)
         return Calibration([], {'samples': 'none: the method reads weights alone'})
     if ids is not None:
         return from_token_ids(opened.model.language_model, ids)
-    stats = next(iter(opened.summary.norm_stats.values()))
-    return from_demonstrations(opened.model, opened.tokenizer, stats, config)
+    return from_demonstrations(opened.model, opened.tokenizer,
+                               statistics_document(opened.summary.folder), config)
 
 
 def apply_method(opened: Checkpoint, calibration: Calibration, plan: Plan,
@@ -159,14 +159,6 @@ def _entry(name: str, widths, kept: Decision | None, dropped: bool) -> dict:
             'kept_channels': channels, 'head_scores': kept.head_scores.tolist(),
             'compensated': kept.o_bias is not None,
             'histogram': histogram(kept.channel_scores.tolist(), channels)}
-
-
-def _statistics(folder: Path) -> dict:
-    """Return dataset_statistics.json's content; official folders may keep it in config.json."""
-    path = folder / STATISTICS
-    if path.exists():
-        return json.loads(path.read_text())
-    return json.loads((folder / CONFIG).read_text())['norm_stats']
 
 
 def _weights_hash(folder: Path) -> str:
@@ -227,7 +219,7 @@ def prune(config: PruneConfig) -> Path:
     provenance = {'stages': [*summary.provenance.get('stages', []), stage]}
 
     def write(path: Path) -> None:
-        save_checkpoint(path, opened.model, opened.tokenizer, _statistics(summary.folder),
+        save_checkpoint(path, opened.model, opened.tokenizer, statistics_document(summary.folder),
                         provenance)
         (path / REPORT).write_text(json.dumps(report, indent=1))
         draw(path / PICTURE, f'{summary.folder.name}: {config.method}, ratio {config.ratio} of '

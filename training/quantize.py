@@ -48,7 +48,7 @@ from rlrc_ros.vla.checkpoint import (
     write_folder,
 )
 from rlrc_ros.vla.config import QuantizationConfig, QUANTIZED_PARTS, VlaConfig
-from rlrc_ros.vla.inspection import STATISTICS
+from rlrc_ros.vla.inspection import statistics_document
 from rlrc_ros.vla.linear import QuantizedLinear
 from rlrc_ros.vla.model import skeleton, Vla
 from rlrc_ros.vla.quantized import linear_layers
@@ -245,16 +245,8 @@ def _origin(config: QuantizeConfig) -> dict:
 
 
 def _save(folder: Path, model: Vla, source: Checkpoint, provenance: dict) -> Path:
-    statistics = _statistics(source)
-    return save_checkpoint(folder, model, source.tokenizer, statistics, provenance)
-
-
-def _statistics(source: Checkpoint) -> dict:
-    """Return dataset_statistics.json's content; some official folders keep it in config.json."""
-    path = source.summary.folder / STATISTICS
-    if path.exists():
-        return json.loads(path.read_text())
-    return json.loads((source.summary.folder / 'config.json').read_text())['norm_stats']
+    return save_checkpoint(folder, model, source.tokenizer,
+                           statistics_document(source.summary.folder), provenance)
 
 
 def _measure(variant: str, model: Vla, source: Checkpoint,

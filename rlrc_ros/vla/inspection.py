@@ -224,6 +224,15 @@ def _auto_map(document: dict) -> tuple[str, ...]:
     return tuple(map(str, entries.values())) if isinstance(entries, dict) else ()
 
 
+def statistics_document(folder: Path) -> dict:
+    """
+    Return a checkpoint's statistics as OpenVLA writes them, {data set: {'action': ...}}.
+
+    :raises CheckpointError: no such file, or no JSON
+    """
+    return _official_statistics(folder, _read_json(folder, CONFIG))[1]
+
+
 def _official_statistics(folder: Path, document: dict) -> tuple[Path, dict]:
     """Return where an official folder's statistics lie, and them: a fine-tune's file first."""
     if (folder / STATISTICS).exists():

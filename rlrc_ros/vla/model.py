@@ -172,7 +172,7 @@ class Vla(nn.Module):
     @torch.inference_mode()
     def act(self, pixels: torch.Tensor, input_ids: torch.Tensor, lengths: torch.Tensor,
             temperature: float = 0.0, generator: torch.Generator | None = None,
-            action_tokens: int | None = None) -> Decoded:
+            action_tokens: int | None = None, uniforms: torch.Tensor | None = None) -> Decoded:
         """
         Decode one answer for each row; exactly A tokens, none of them can be anything else.
 
@@ -184,6 +184,8 @@ class Vla(nn.Module):
         :param lengths: (B,) true length of each prompt
         :param temperature: 0 takes the most likely token, more samples
         :param action_tokens: A; without it, what the config says
+        :param uniforms: (B, A) in [0, 1) that sampling draws with instead of the generator, so
+            that a row's answer does not depend on who else is in the batch
         :raises ValueError: a model that decodes in parallel, as vla/parallel.py does
         """
         config = self.config
@@ -207,7 +209,10 @@ class Vla(nn.Module):
                 hidden = decoder(token, (last + step)[:, None], cache)[:, 0]
             scores = self.action_logits(hidden).float()  # (B, bins)
             scores = torch.log_softmax(scores / (temperature or 1.0), dim=-1)
-            if temperature:
+            if temperature and uniforms is not None:
+                below = scores.double().exp().cumsum(-1) <= uniforms[:, step, None]
+                choice = below.sum(-1).clamp(max=scores.shape[-1] - 1)
+            elif temperature:
                 choice = torch.multinomial(scores.exp(), 1, generator=generator)[:, 0]
             else:
                 choice = scores.argmax(dim=-1)

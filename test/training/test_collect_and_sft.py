@@ -25,7 +25,10 @@ from rlrc_ros.vla.policy import Policy
 from rlrc_training import presets
 from rlrc_training.collect import collect, CollectConfig
 from rlrc_training.data import load_episodes
-from rlrc_training.sft import learning_rate, sft, SftConfig, soft_targets
+from rlrc_training.sft import sft
+from rlrc_training.sft_config import SftConfig
+from rlrc_training.sft_loss import soft_targets
+from rlrc_training.trainer import learning_rate
 from safetensors.torch import load_file
 from tiny_vla import make_tiny_oft_checkpoint
 import torch
@@ -90,7 +93,7 @@ def test_an_interrupted_run_ends_as_the_uninterrupted_one(demos, tmp_path, monke
             raise KeyboardInterrupt
         return learning_rate(step, config)
 
-    monkeypatch.setattr('rlrc_training.sft.learning_rate', stop_after_two)
+    monkeypatch.setattr('rlrc_training.trainer.learning_rate', stop_after_two)
     with pytest.raises(KeyboardInterrupt):
         sft(_config(demos, parts))
     monkeypatch.undo()

@@ -24,6 +24,7 @@ from rlrc_training.data import (
     load_episodes,
     save_episode,
 )
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 
@@ -75,3 +76,23 @@ def test_an_episode_with_a_missing_frame_is_refused(tmp_path):
     path = save_episode(tmp_path, broken)
     with pytest.raises(DemonstrationError, match='4 images, 5 actions'):
         load_episode(path)
+
+
+def test_an_episode_whose_picture_does_not_decode_is_refused(tmp_path):
+    """The frame is named by its number."""
+    path = save_episode(tmp_path, _episode())
+    with safe_open(path, framework='numpy') as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        metadata = file.metadata()
+    ends = tensors['png_end']
+    tensors['png'][ends[1]:ends[2]] = 0
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(DemonstrationError, match=r'misses frames \[2\] of 5'):
+        load_episode(path)
+
+
+def test_a_collection_without_a_success_is_refused(tmp_path):
+    """Forty tries and nothing to imitate: the error says so, not that the folder is missing."""
+    (tmp_path / 'collection.json').write_text('{"tried": 40, "failed_seeds": []}')
+    with pytest.raises(DemonstrationError, match='40 tries were made and none was kept'):
+        episode_paths(tmp_path)

@@ -25,10 +25,12 @@ from rlrc_ros.vla.checkpoint import CheckpointError, inspect, open_checkpoint, s
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.policy import Policy
 from rlrc_training.data import DemonstrationError
+from rlrc_training.frames import load_frames
 from rlrc_training.prune import main, prune
 from rlrc_training.pruning.calibration import robot_weights
 from rlrc_training.pruning.options import PruneConfig, PruneError
-from rlrc_training.sft import load_frames, sft, SftConfig
+from rlrc_training.sft import sft
+from rlrc_training.sft_config import SftConfig
 from safetensors.torch import save_file
 from synthetic_demos import CLOSES, FRAMES, make_demonstrations, OPENS
 from tiny_vla import make_tiny_checkpoint, tiny_statistics

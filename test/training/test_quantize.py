@@ -31,7 +31,8 @@ from rlrc_ros.vla.quantized import linear_layers
 from rlrc_training import byte_table
 from rlrc_training.data import Episode, save_episode
 from rlrc_training.quantize import main, quantize, QuantizeConfig
-from rlrc_training.sft import sft, SftConfig
+from rlrc_training.sft import sft
+from rlrc_training.sft_config import SftConfig
 from tiny_vla import make_tiny_checkpoint
 import torch
 

@@ -15,10 +15,10 @@
 """
 What the model looks at while importance is measured: frames of demonstrations, or token ids.
 
-From demonstrations the loss is the policy's own, of sft.py, on the action tokens and the end token
-with OpenVLA's hard targets. `--loss robot` weights it by what moves the arm: frames within two
-steps of a gripper toggle and frames in contact count more, and near a toggle the gripper's token
-once more; the weights are scaled to a mean of 1, so that scores stay comparable.
+From demonstrations the loss is the policy's own, of sft_loss.py, on the action tokens and the end
+token with OpenVLA's hard targets. `--loss robot` weights it by what moves the arm: frames within
+two steps of a gripper toggle and frames in contact count more, and near a toggle the gripper's
+token once more; the weights are scaled to a mean of 1, so that scores stay comparable.
 
 LLM-Pruner's 10 samples of 64 tokens are 640 predictions. A frame predicts 8 tokens, so 80 frames.
 
@@ -32,20 +32,14 @@ from pathlib import Path
 
 import numpy as np
 from rlrc_ros.vla import images
-from rlrc_ros.vla.actions import NormStats
 from rlrc_ros.vla.language import LanguageModel
 from rlrc_ros.vla.model import Vla
 from rlrc_training.data import episode_paths
+from rlrc_training.frames import Frames, load_frames
 from rlrc_training.pruning.options import PruneConfig, PruneError
 from rlrc_training.pruning.walk import Sample
-from rlrc_training.sft import (
-    Frames,
-    load_frames,
-    SftConfig,
-    soft_targets,
-    teacher_forced,
-    token_losses,
-)
+from rlrc_training.sft_config import SftConfig
+from rlrc_training.sft_loss import soft_targets, teacher_forced, token_losses
 from safetensors import safe_open, SafetensorError
 from tokenizers import Tokenizer
 import torch
@@ -132,17 +126,19 @@ def frame_count(config: PruneConfig, targets: int) -> int:
     return math.ceil(config.samples * config.sample_tokens / targets)
 
 
-def from_demonstrations(model: Vla, tokenizer: Tokenizer, stats: NormStats,
+def from_demonstrations(model: Vla, tokenizer: Tokenizer, statistics: dict,
                         config: PruneConfig) -> Calibration:
     """
     Make samples of demonstration frames with the policy's own loss.
 
-    :param stats: the checkpoint's, by which it learnt to normalise actions
+    :param statistics: the checkpoint's, by which it learnt to normalise actions: the first data
+        set's count
     :raises PruneError: fewer frames than asked for
     """
     vla, weight = model.config, next(model.parameters())
-    frames, _ = load_frames(SftConfig(data=config.data, episodes=config.episodes), vla, tokenizer,
-                            stats)
+    frames, _ = load_frames(
+        SftConfig(data=config.data, episodes=config.episodes, dataset_name=next(iter(statistics))),
+        vla, tokenizer, statistics)
     wanted, there = frame_count(config, vla.action_tokens + 1), len(frames.images)
     if wanted > there:
         raise PruneError(f'calibration wants {wanted} frames ({config.samples} x '
@@ -175,7 +171,8 @@ def _frame_sample(model: Vla, frames: Frames, row: np.ndarray, weights: torch.Te
 
     def loss(hidden: torch.Tensor) -> torch.Tensor:
         seen = hidden[:, where[0] + vla.num_patches - 1]  # (1, K, E)
-        return (token_losses(model, seen, targets, soft)[0] * weights).mean()
+        logits = model.language_model.lm_head(seen)
+        return (token_losses(vla, logits, targets, soft)[0] * weights).mean()
 
     return Sample(embeddings, loss, pixels)
 

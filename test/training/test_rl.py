@@ -1,0 +1,87 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""`rlrc rl` with the simulator: killed with -9 in the middle, it ends as the run that was not."""
+
+import json
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from rlrc_ros.vla.checkpoint import inspect
+from rlrc_sim.rollout import WorldPool
+from rlrc_training import rl as rl_module
+from rlrc_training.rl import rl
+from rlrc_training.rl_config import RlConfig
+from safetensors.torch import load_file
+from tiny_vla import make_tiny_checkpoint
+import torch
+
+pytestmark = [pytest.mark.sim, pytest.mark.slow, pytest.mark.timeout(280)]
+OPTIONS = {'num_envs': 2, 'num_steps': 3, 'total_timesteps': 18, 'num_minibatches': 2,
+           'eval_episodes': 0, 'processes': 1, 'threads': 1, 'critic_warmup_updates': 1,
+           'updates_without_reward': 0, 'target_kl': None, 'device': 'cpu'}
+
+
+def _arguments(init: Path, out: Path) -> list[str]:
+    options = {'init': init, 'out': out, **OPTIONS}
+    return [part for name, value in options.items()
+            for part in (f'--{name.replace("_", "-")}', str(value))] + ['--exact-resets']
+
+
+def test_a_run_killed_with_minus_nine_goes_on_and_ends_alike(tmp_path):
+    """
+    Weights, moments and metrics after three updates equal those of a run that nobody killed.
+
+    The worlds of the killed run end by themselves.
+    """
+    tiny = make_tiny_checkpoint(tmp_path / 'tiny')
+    killed, whole = tmp_path / 'killed', tmp_path / 'whole'
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'rlrc_training.rl', *_arguments(tiny, killed)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        deadline = time.monotonic() + 200
+        while not (killed / 'state' / 'progress.json').exists():
+            assert process.poll() is None, process.stdout.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
+    at = json.loads((killed / 'state' / 'progress.json').read_text())['update']
+    assert 1 <= at < 3
+    with WorldPool(2, (64, 64), processes=1) as pool:
+        rl(RlConfig(init=tiny, out=killed, exact_resets=True, **OPTIONS), pool)
+        checkpoint = rl(RlConfig(init=tiny, out=whole, exact_resets=True, **OPTIONS), pool)
+    first, second = (load_file(each / 'state' / 'tensors.safetensors')
+                     for each in (killed, whole))
+    assert first.keys() == second.keys() and len(first) > 100
+    for name, tensor in first.items():
+        torch.testing.assert_close(tensor, second[name], atol=1e-6, rtol=1e-5, msg=name)
+    lines = [[json.loads(line) for line in (each / 'metrics.jsonl').read_text().splitlines()]
+             for each in (killed, whole)]
+    assert [each['update'] for each in lines[0]] == [1, 2, 3]
+    for ours, theirs in zip(*lines):
+        for name in ('losses/value_loss', 'losses/explained_variance'):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-6)
+    stage = inspect(checkpoint).provenance['stages'][-1]
+    assert stage['name'] == 'rl' and stage['env_steps'] == 18
+    assert rl_module.main([*_arguments(tiny, killed), '--gamma', '0.5']) == 1

@@ -1,0 +1,279 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The loss of `rlrc sft` equals the official one, and what its options add is what they say."""
+
+from dataclasses import replace
+
+import numpy as np
+from official_folders import golden, golden_folder
+import pytest
+from rlrc_ros.vla.actions import ActionTokenizer
+from rlrc_ros.vla.checkpoint import open_checkpoint
+from rlrc_ros.vla.model import skeleton
+from rlrc_training.augmentation import openvla_augment
+from rlrc_training.data import DemonstrationError, Episode, save_episode
+from rlrc_training.frames import draw, Frames, load_frames
+from rlrc_training.lora import merged_weights
+from rlrc_training.presets import preset
+from rlrc_training.sft import open_model, open_teacher, sft
+from rlrc_training.sft_config import SftConfig
+from rlrc_training.sft_loss import Batch, batch_loss, soft_targets
+from rlrc_training.trainer import Trainer
+from safetensors.torch import load_file
+from tiny_vla import DATASET, make_tiny_checkpoint
+import torch
+
+CPU = torch.device('cpu')
+PLAIN = {'bin_sigma': 0.0, 'auxiliary_weight': 0.0, 'colour_jitter': 0.0, 'ema_decay': 0.0,
+         'eval_episodes': 0, 'device': 'cpu', 'warmup_steps': 1}
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory):
+    """Write a random checkpoint once for this file."""
+    return make_tiny_checkpoint(tmp_path_factory.mktemp('sft') / 'tiny')
+
+
+@pytest.fixture(scope='module')
+def demos(tmp_path_factory):
+    """Write two folders of noise: three episodes of 4 frames, and one of 12."""
+    folders = [tmp_path_factory.mktemp('demos') for _ in range(2)]
+    rng = np.random.default_rng(4)
+    for folder, count, frames in zip(folders, (3, 1), (4, 12)):
+        for number in range(count):
+            actions = rng.normal(0, 0.01, (frames, 7))
+            actions[:, 6] = rng.integers(0, 2, frames)
+            save_episode(folder, Episode(
+                1_000_000 + number, 'ind', f'put can on {"red" if number else "blue"} plate',
+                rng.integers(0, 255, (frames, 64, 64, 3)).astype(np.uint8),
+                actions.astype(np.float32), rng.normal(size=(frames, 9)).astype(np.float32)))
+    return folders
+
+
+def _config(demos, out, **changes) -> SftConfig:
+    return SftConfig(**{**PLAIN, 'data': tuple(demos), 'out': out, 'preset': 'tiny', 'steps': 3,
+                        'batch_size': 6, **changes})
+
+
+def _golden_frames(reference, pictures, vla) -> Frames:
+    """Return the golden batch as two frames of the model's size."""
+    labels = torch.from_numpy(reference['sft_labels'])
+    starts = [int((row != -100).nonzero()[0]) for row in labels]
+    ids = np.stack([row[start:start + 7] for row, start in zip(reference['sft_labels'], starts)])
+    return Frames(
+        pictures, ids, ActionTokenizer(vla.action).decode(ids), np.zeros((2, 9), np.float32),
+        np.arange(2), tuple(tuple(row[:start].tolist()) for row, start in zip(
+            reference['sft_input_ids'], starts)), np.zeros(2, int))
+
+
+@pytest.mark.parametrize('parts', [1, 2])
+def test_loss_accuracy_and_gradients_equal_the_official_ones(tmp_path, parts):
+    """The golden step through batch_loss(), whole and in two parts."""
+    reference = dict(np.load(golden('tiny_openvla_a') / 'reference.npz'))
+    pixels = np.load(golden('tiny_openvla_a') / 'image_processing.npz')
+    opened = open_checkpoint(golden_folder(tmp_path / 'tiny'))
+    model, vla = opened.model.requires_grad_(True), opened.summary.config
+    theirs = np.concatenate([pixels['pixel_values_resize_naive'],
+                             pixels['pixel_values_resize_naive_img1']])[:, 3:]
+    pictures = np.rint((theirs.transpose(0, 2, 3, 1) * 0.5 + 0.5) * 255).astype(np.uint8)
+    frames = _golden_frames(reference, pictures, vla)
+    config = SftConfig(**PLAIN)
+    batch = Batch(np.arange(2), None)
+    loss = accuracy = 0.0
+    for rows in np.array_split(np.arange(2), parts):
+        part = batch_loss(model, None, config, frames, batch.part(rows),
+                          soft_targets(vla, 0.0), CPU)
+        (part.total / parts).backward()
+        loss += part.total.item() / parts
+        accuracy += float(part.token_accuracy) / parts
+    assert loss == pytest.approx(float(reference['sft_loss']), rel=1e-5)
+    assert accuracy == pytest.approx(float(reference['sft_action_accuracy']), abs=1e-6)
+    gradients = {name: each.grad for name, each in model.named_parameters()}
+    compared = 0
+    for key, expected in reference.items():
+        kind, _, name = key.partition('::')
+        if kind == 'grad':
+            torch.testing.assert_close(gradients[name], torch.from_numpy(expected), rtol=0,
+                                       atol=1e-4 * float(np.abs(expected).max()), msg=name)
+            compared += 1
+    assert compared >= 8
+
+
+def _run(config: SftConfig) -> dict[str, torch.Tensor]:
+    sft(config)
+    return load_file(config.out / 'state' / 'tensors.safetensors')
+
+
+def test_parts_and_checkpointed_activations_change_nothing_but_memory(demos, tmp_path):
+    """Adam's moments after three steps, in four parts and with activations computed again."""
+    options = {'augmentation': 'openvla', 'steps': 2}
+    plain = _run(_config(demos, tmp_path / 'a', **options))
+    saving = _run(_config(demos, tmp_path / 'b', **options, accumulate=4,
+                          gradient_checkpointing=True))
+    compared = 0
+    for name, each in plain.items():
+        if name.startswith('exp_avg.') and float(each.abs().max()) > 1e-5:
+            torch.testing.assert_close(each, saving[name], rtol=1e-2,
+                                       atol=2e-3 * float(each.abs().max()), msg=name)
+            compared += 1
+    assert compared > 30
+
+
+def test_adapters_train_in_bf16_beside_a_frozen_base_and_resume(tiny, demos, tmp_path):
+    """Only adapters are saved; the checkpoint has the model's own names and moved."""
+    config = _config(demos, tmp_path / 'run', init=tiny, lora_rank=4, precision='bf16', steps=4,
+                     save_every=2, learning_rate=1e-2)
+    tensors = _run(config)
+    weights = [name for name in tensors if name.startswith('weight.')]
+    assert weights and all(name.endswith(('.up', '.down', '.0.up', '.0.down'))
+                           for name in weights)
+    model = open_checkpoint(tmp_path / 'run' / 'checkpoint').model
+    before = open_checkpoint(tiny).model.state_dict()
+    after = model.state_dict()
+    assert set(after) == set(before)
+    assert not torch.equal(after['projector.fc1.weight'], before['projector.fc1.weight'])
+    assert torch.equal(after['language_model.model.norm.weight'],
+                       before['language_model.model.norm.weight'])
+    again = Trainer(config, open_model(config, CPU)[0], CPU)
+    assert again.restore() and again.step == 4
+
+
+def test_bf16_of_the_whole_model_stays_near_fp32(tiny, demos, tmp_path):
+    """Losses agree within bf16's rounding; weights are fp32."""
+    losses = []
+    for precision in ('fp32', 'bf16'):
+        config = _config(demos, tmp_path, init=tiny, precision=precision)
+        model, tokenizer, statistics, _ = open_model(config, CPU)
+        frames, _ = load_frames(config, model.config, tokenizer)
+        assert {each.dtype for each in model.parameters()} == {torch.float32}
+        losses.append(float(batch_loss(model, None, config, frames, Batch(np.arange(6), None),
+                                       soft_targets(model.config, 0.0), CPU).total))
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=2e-2)
+
+
+def test_distillation_pulls_the_student_to_the_teachers_probabilities(tiny, demos, tmp_path):
+    """With weight 1 and itself as teacher, the loss is the entropy and has no gradient."""
+    config = _config(demos, tmp_path, init=tiny, distill=tiny, distill_weight=1.0,
+                     keep_statistics=True, dataset_name=DATASET)
+    model, tokenizer, statistics, _ = open_model(config, CPU)
+    frames, used = load_frames(config, model.config, tokenizer, statistics)
+    assert used == statistics
+    teacher = open_teacher(config, model, tokenizer, statistics, CPU)
+    batch, soft = Batch(np.arange(6), None), soft_targets(model.config, 0.0)
+    # The teacher's probabilities are over action ids alone; lift those far above the rest.
+    with torch.no_grad():
+        for each in (model, teacher):
+            each.language_model.lm_head.weight[:384] = 0.0
+    losses = batch_loss(model, None, config, frames, batch, soft, CPU, teacher)
+    plain = batch_loss(model, None, replace(config, distill=None), frames, batch, soft, CPU)
+    assert float(losses.action) != float(plain.action)
+    soft_only = batch_loss(model, None, replace(config, distill_weight=0.0), frames, batch, soft,
+                           CPU, teacher)
+    assert float(soft_only.action) == pytest.approx(float(plain.action), rel=1e-6)
+    other = make_tiny_checkpoint(tmp_path / 'other', seed=5)
+    student = open_checkpoint(other).model.requires_grad_(True)
+    optimiser = torch.optim.Adam(student.parameters(), lr=3e-3)
+    values = []
+    for _ in range(8):
+        loss = batch_loss(student, None, config, frames, batch, soft, CPU, teacher)
+        optimiser.zero_grad()
+        loss.total.backward()
+        optimiser.step()
+        values.append(float(loss.total))
+    assert values[-1] < values[0] - 0.1
+
+
+def test_a_teacher_whose_tokens_mean_other_movements_is_refused(tiny, demos, tmp_path):
+    """The data's own statistics are not the teacher's; the error says what to add."""
+    config = _config(demos, tmp_path, init=tiny, distill=tiny, dataset_name=DATASET)
+    model, tokenizer, _, _ = open_model(config, CPU)
+    frames, statistics = load_frames(config, model.config, tokenizer)
+    with pytest.raises(ValueError, match='--keep-statistics'):
+        open_teacher(config, model, tokenizer, statistics, CPU)
+    with pytest.raises(ValueError, match=f"'other' is not in .*; it has: {DATASET}"):
+        load_frames(replace(config, dataset_name='other'), model.config, tokenizer,
+                    {DATASET: statistics[DATASET]})
+
+
+def test_folders_are_drawn_by_their_weights(demos, tmp_path):
+    """Twelve frames each: three to one by weight, one to one without."""
+    config = _config(demos, tmp_path, batch_size=4000)
+    vla, tokenizer = preset('tiny')
+    frames, _ = load_frames(config, vla, tokenizer)
+    rng = np.random.default_rng(0)
+    for weights, share in (((), 0.5), ((3.0, 1.0), 0.75), ((0.0, 2.0), 0.0)):
+        rows = draw(frames, replace(config, data_weights=weights), rng)
+        assert (frames.folder[rows] == 0).mean() == pytest.approx(share, abs=0.03)
+
+
+def test_openvla_augmentation_stays_within_its_ranges():
+    """In the middle nothing but the crop happens; the ends are a fifth brighter and darker."""
+    grey = torch.full((3, 32, 32, 3), 100, dtype=torch.uint8)
+    factors = torch.full((3, 6), 0.5)
+    factors[1, 2], factors[2, 2] = 0.0, 1.0
+    changed = openvla_augment(grey, factors)
+    assert changed.float().mean((1, 2, 3)).tolist() == pytest.approx([100, 49, 151], abs=1)
+    ramp = torch.arange(64, dtype=torch.uint8)[None, None, :, None].repeat(2, 64, 1, 3)
+    factors = torch.full((2, 6), 0.5)
+    factors[:, 0] = torch.tensor([0.0, 1.0])
+    left, right = openvla_augment(ramp, factors)[:, 32, :, 0].float()
+    assert left[0] <= 1 and right[-1] >= 62
+    assert float(left[-1] - left[0]) == pytest.approx(63 * 0.9 ** 0.5, abs=1.5)
+    red = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
+    red[..., 0] = 200
+    turned = [openvla_augment(red, torch.tensor([[0.5, 0.5, 0.5, 0.5, 0.5, hue]]))[0, 0, 0]
+              for hue in (0.0, 0.5, 1.0)]
+    assert turned[1].tolist() == pytest.approx([200, 0, 0], abs=1)
+    assert turned[2][1] > 10 or turned[0][1] > 10
+
+
+def test_demonstrations_of_another_arm_are_refused(tmp_path):
+    """Six numbers where the model takes seven."""
+    rng = np.random.default_rng(1)
+    save_episode(tmp_path, Episode(
+        1_000_000, 'ind', 'put can on red plate', rng.integers(0, 9, (2, 64, 64, 3)).astype(
+            np.uint8), np.zeros((2, 6), np.float32), np.zeros((2, 9), np.float32)))
+    with pytest.raises(DemonstrationError, match='6 numbers, the model takes 7'):
+        sft(_config([tmp_path], tmp_path / 'run'))
+
+
+@pytest.mark.parametrize('loss_at', [1])
+def test_a_loss_that_is_not_finite_leaves_the_last_state(demos, tmp_path, loss_at):
+    """A learning rate beyond reason: the run stops, and the state of step 1 opens."""
+    config = _config(demos, tmp_path / 'run', learning_rate=1e30, steps=20, save_every=1)
+    with pytest.raises(FloatingPointError, match='the last state in .*state is good'):
+        sft(config)
+    tensors = load_file(config.out / 'state' / 'tensors.safetensors')
+    assert any(name.startswith('weight.') for name in tensors)
+
+
+def test_merging_without_adapters_is_the_state_dict(tiny):
+    """A plain model has nothing to merge."""
+    model = open_checkpoint(tiny).model
+    merged = merged_weights(model)
+    assert set(merged) == set(skeleton(model.config).state_dict())
+    assert all(torch.equal(each, merged[name]) for name, each in model.state_dict().items())
+
+
+@pytest.mark.parametrize(('change', 'words'), [
+    ({'accumulate': 99}, 'accumulate must be 1 ... batch_size 64, got 99'),
+    ({'distill_weight': 2.0}, 'at most 1, got 2.0'),
+    ({'data_weights': (1.0, 2.0)}, r'one number a folder of --data \(1\)'),
+    ({'keep_statistics': True}, '--init')])
+def test_a_wrong_sft_option_is_refused(change, words):
+    """Each error names the value."""
+    with pytest.raises(ValueError, match=words):
+        SftConfig(**change)

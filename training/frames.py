@@ -1,0 +1,103 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Demonstrations in memory, ready to be drawn from.
+
+Legend: N frames.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from rlrc_ros.vla import images, prompt
+from rlrc_ros.vla.actions import ActionTokenizer, NormStats, statistics_of
+from rlrc_ros.vla.config import VlaConfig
+from rlrc_training.data import DemonstrationError, load_episodes
+from rlrc_training.sft_config import SftConfig
+from tokenizers import Tokenizer
+from tqdm import tqdm
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Every frame of the demonstrations, in memory."""
+
+    images: np.ndarray
+    """(N, H, W, 3) uint8, of the model's size."""
+    action_ids: np.ndarray
+    """(N, 7) token ids."""
+    actions: np.ndarray
+    """(N, 7) normalised."""
+    positions_m: np.ndarray
+    """(N, 9) object, plate, end effector."""
+    instruction: np.ndarray
+    """(N,) index into prompts."""
+    prompts: tuple[tuple[int, ...], ...]
+    folder: np.ndarray
+    """(N,) index of the folder that a frame came from."""
+    episode: np.ndarray
+    """(N,) which episode a frame is of, counted from 0."""
+
+
+def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
+                statistics: dict | None = None) -> tuple[Frames, dict]:
+    """
+    Load the demonstrations; return frames and their dataset_statistics.json content.
+
+    :param statistics: scale actions by these, under dataset_name, instead of the data's own
+    :raises DemonstrationError: none there, or actions of another dimension
+    """
+    pictures, actions, positions, instruction, folder, sentences = [], [], [], [], [], {}
+    episodes = 0
+    for index, path in enumerate(config.data):
+        for episode in tqdm(load_episodes([path], config.episodes), desc=f'load {path}',
+                            unit='episode'):
+            if episode.actions.shape[1] != vla.action.dim:
+                raise DemonstrationError(
+                    f'seed {episode.seed} has actions of {episode.actions.shape[1]} numbers, the '
+                    f'model takes {vla.action.dim}; use demonstrations of the same robot')
+            sentence = sentences.setdefault(episode.instruction, len(sentences))
+            pictures += [images.prepare(image, vla) for image in episode.images]
+            actions.append(episode.actions)
+            positions.append(episode.positions_m)
+            instruction.append(np.full(len(episode.actions), sentence))
+            folder.append(np.full(len(episode.actions), index))
+            episodes += 1
+    flat = np.concatenate(actions)
+    if statistics is None:
+        statistics = {config.dataset_name: statistics_of(flat, episodes)}
+    elif config.dataset_name not in statistics:
+        raise ValueError(f'dataset_name {config.dataset_name!r} is not in {config.init}; it has: '
+                         f'{", ".join(statistics)}. Set --dataset-name {next(iter(statistics))}')
+    normalised = NormStats.from_json(statistics[config.dataset_name]).normalise(flat)
+    frames = Frames(
+        np.stack(pictures), ActionTokenizer(vla.action).encode(normalised), normalised,
+        np.concatenate(positions), np.concatenate(instruction),
+        tuple(tuple(prompt.encode(sentence, tokenizer, vla)) for sentence in sentences),
+        np.concatenate(folder), np.repeat(np.arange(episodes), [len(each) for each in actions]))
+    return frames, statistics
+
+
+def draw(frames: Frames, config: SftConfig, rng: np.random.Generator) -> np.ndarray:
+    """Draw the rows (batch_size,) of a batch: any frame alike, or folders by their weights."""
+    if not config.data_weights:
+        return rng.integers(len(frames.images), size=config.batch_size)
+    weights = np.array(config.data_weights) / sum(config.data_weights)
+    rows = np.empty(config.batch_size, dtype=np.int64)
+    chosen = rng.choice(len(weights), size=config.batch_size, p=weights)
+    for index in range(len(weights)):
+        here = np.flatnonzero(frames.folder == index)
+        rows[chosen == index] = rng.choice(here, size=int((chosen == index).sum()))
+    return rows

@@ -1,0 +1,185 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+What `rlrc sft` minimises: OpenVLA's cross-entropy, and what may be added to it.
+
+Without its options this is OpenVLA's loss: cross-entropy over the vocabulary on 7 action tokens
+and the end token. Targets can be softened over neighbouring bins, mixed with the probabilities of
+a dense teacher, and an auxiliary head can regress positions from the image tokens.
+
+Legend: B rows, K targets (7 action tokens and the end token), V vocabulary, P patches.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from rlrc_ros.vla import images, prompt
+from rlrc_ros.vla.actions import ActionTokenizer
+from rlrc_ros.vla.config import VlaConfig
+from rlrc_ros.vla.model import Vla
+from rlrc_training.augmentation import jitter, jitter_factors, openvla_augment, openvla_factors
+from rlrc_training.frames import Frames
+from rlrc_training.sft_config import SftConfig
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+def soft_targets(vla: VlaConfig, sigma: float) -> torch.Tensor:
+    """
+    Return (bins, bins): row i is the target distribution over action ids for the i-th lowest id.
+
+    A Gaussian over the distance between bins; sigma 0 is one-hot.
+    """
+    bins = torch.arange(vla.action.bins, dtype=torch.float32)
+    if sigma == 0.0:
+        return torch.eye(vla.action.bins)
+    weight = torch.exp(-0.5 * ((bins[None] - bins[:, None]) / sigma).square())
+    return weight / weight.sum(1, keepdim=True)
+
+
+class AuxiliaryHead(nn.Module):
+    """Image tokens (B, P, E) → positions (B, 9) in metres; exists during training only."""
+
+    def __init__(self, vla: VlaConfig):
+        super().__init__()
+        self.squeeze = nn.Linear(vla.decoder.hidden_size, 16)
+        self.hidden = nn.Linear(16 * vla.num_patches, 128)
+        self.out = nn.Linear(128, 9)
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        """Regress object, plate and end-effector positions."""
+        x = functional.gelu(self.squeeze(patches)).flatten(1)
+        return self.out(functional.gelu(self.hidden(x)))
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What one batch cost, and how well it was predicted."""
+
+    total: torch.Tensor
+    action: torch.Tensor
+    auxiliary: torch.Tensor
+    token_accuracy: torch.Tensor
+    l1: torch.Tensor
+    """Mean absolute error of the normalised action, from the most likely tokens."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The rows of one step, the same on every rank, and how their images are changed."""
+
+    rows: np.ndarray
+    """(batch_size,)"""
+    changes: torch.Tensor | None
+    """What augmentation drew for each row, along the dimension that counts rows."""
+
+    @classmethod
+    def draw(cls, rows: np.ndarray, config: SftConfig, generator: torch.Generator) -> 'Batch':
+        """Draw what augmentation does to each row."""
+        if config.augmentation == 'openvla':
+            return cls(rows, openvla_factors(len(rows), generator))
+        if config.colour_jitter == 0.0:
+            return cls(rows, None)
+        return cls(rows, jitter_factors(len(rows), config.colour_jitter, generator))
+
+    def part(self, which: np.ndarray) -> 'Batch':
+        """Return some of the rows with what was drawn for them."""
+        changes = self.changes
+        if changes is not None:
+            changes = changes[which] if changes.dim() == 2 else changes[:, which]
+        return Batch(self.rows[which], changes)
+
+    def pictures(self, frames: Frames) -> torch.Tensor:
+        """Return the changed images uint8 (B, H, W, 3)."""
+        pictures = torch.from_numpy(frames.images[self.rows])
+        if self.changes is None:
+            return pictures
+        if self.changes.dim() == 2:
+            return openvla_augment(pictures, self.changes)
+        return jitter(pictures, self.changes)
+
+
+def teacher_forced(frames: Frames, rows: np.ndarray,
+                   vla: VlaConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return input_ids (B, T), where the targets stand in them (B, K), and the targets (B, K)."""
+    sequences = [[*frames.prompts[frames.instruction[row]], *frames.action_ids[row].tolist(),
+                  vla.eos_token_id] for row in rows]
+    input_ids, lengths = prompt.pad(sequences, vla.pad_token_id)
+    count = vla.action_tokens + 1
+    where = lengths[:, None] - count + torch.arange(count)[None]
+    return input_ids, where, input_ids.gather(1, where)
+
+
+def token_losses(vla: VlaConfig, logits: torch.Tensor, targets: torch.Tensor, soft: torch.Tensor,
+                 teacher: torch.Tensor | None = None,
+                 teacher_weight: float = 0.5) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Return what every target costs (B, K), and the log-probabilities (B, 7, bins) of action ids.
+
+    :param logits: (B, K, V) at the positions before the targets
+    :param soft: (bins, bins), see soft_targets()
+    :param teacher: (B, 7, bins), another policy's probabilities, mixed in by teacher_weight
+    """
+    logprobs = functional.log_softmax(logits.float(), dim=-1)
+    low_id = vla.action.vocab_end - vla.action.bins
+    action_logprobs = logprobs[:, :-1, low_id:vla.action.vocab_end]  # (B, 7, bins)
+    action_bins = targets[:, :-1] - low_id
+    wanted = soft[action_bins]  # (B, 7, bins)
+    gripper = functional.one_hot(action_bins[:, -1], vla.action.bins).to(wanted)
+    wanted = torch.cat([wanted[:, :-1], gripper[:, None]], dim=1)  # the gripper is no scale
+    if teacher is not None:
+        wanted = torch.lerp(wanted, teacher, teacher_weight)
+    token_loss = -(wanted * action_logprobs).sum(-1)  # (B, 7)
+    end_loss = -logprobs[:, -1, vla.eos_token_id]
+    return torch.cat([token_loss, end_loss[:, None]], dim=1), action_logprobs
+
+
+def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, frames: Frames,
+               batch: Batch, soft: torch.Tensor, device: torch.device,
+               teacher: Vla | None = None) -> Losses:
+    """Run a batch (B rows) through the model and compare with its actions."""
+    vla, rows = model.config, batch.rows
+    pixels = images.to_pixels(batch.pictures(frames).to(device), vla.towers)
+    pixels = pixels.to(next(model.parameters()).dtype)
+    input_ids, where, targets = (each.to(device) for each in teacher_forced(frames, rows, vla))
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == 'bf16'):
+        patches = model.encode_image(pixels)
+        hidden = model.gather_hidden(patches, input_ids, where)  # (B, K, E)
+        logits = model.language_model.lm_head(hidden)
+    answers = None
+    if teacher is not None:
+        with torch.no_grad():
+            answers = teacher.action_logits(teacher(
+                pixels.to(next(teacher.parameters()).dtype), input_ids, where[:, :-1])
+            ).float().softmax(-1)
+    token_loss, action_logprobs = token_losses(
+        vla, logits, targets, soft, answers, config.distill_weight)
+    action = token_loss.mean()
+
+    position = torch.zeros((), device=device)
+    if auxiliary is not None:
+        truth = torch.from_numpy(frames.positions_m[rows]).to(device)
+        position = functional.smooth_l1_loss(
+            auxiliary(patches.float()), truth * 10.0, beta=0.1)
+    with torch.no_grad():
+        low_id = vla.action.vocab_end - vla.action.bins
+        best = action_logprobs.argmax(-1)
+        centers = torch.from_numpy(ActionTokenizer(vla.action).decode(
+            (best + low_id).cpu().numpy())).to(device)
+        l1 = (centers - torch.from_numpy(frames.actions[rows]).to(device)).abs().mean()
+        accuracy = (best + low_id == targets[:, :-1]).float().mean()
+    total = action + config.auxiliary_weight * position
+    return Losses(total, action.detach(), position.detach(), accuracy, l1.float())
