@@ -16,11 +16,13 @@
 Checkpoint → policy.act(observation) → actions in metres and radians.
 
 The same object drives the simulator in process, the ROS node and every evaluation. Inference runs
-in fp32 on a CPU and in bf16 on a GPU. Not thread-safe: one caller at a time.
+in fp32 on a CPU and in bf16 on a GPU, through the plain model or a runtime (vla/runtime.py). Not
+thread-safe: one caller at a time.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+import logging
 from pathlib import Path
 import time
 
@@ -28,9 +30,25 @@ import numpy as np
 from rlrc_ros.types import ActionChunk, Observation
 from rlrc_ros.vla import images, prompt
 from rlrc_ros.vla.actions import action_chunk, ActionTokenizer
-from rlrc_ros.vla.checkpoint import Checkpoint, CheckpointError, CheckpointSummary, open_checkpoint
+from rlrc_ros.vla.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    CheckpointSummary,
+    inspect,
+    open_checkpoint,
+)
 from rlrc_ros.vla.config import ImageConfig
+from rlrc_ros.vla.runtime import PromptTooLongError, Reuse
+from rlrc_ros.vla.runtime_choice import (
+    check_memory,
+    check_runtime,
+    choose,
+    dtype_for,
+    make_runtime,
+)
 import torch
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,11 +71,14 @@ class Policy:
     :param checkpoint: opened, its model on the device to use
     :param unnorm_key: which data set's statistics scale the actions; needed if several
     :param image: how camera images are prepared, where the checkpoint does not say it rightly
+    :param runtime: `eager`, or one of vla/runtime_choice.py that suits the model's dtype
+    :param reuse: what a runtime may carry over between steps
     :raises CheckpointError: unknown unnorm_key, or none given where there are several
     """
 
     def __init__(self, checkpoint: Checkpoint, unnorm_key: str | None = None,
-                 image: ImageConfig | None = None):
+                 image: ImageConfig | None = None, runtime: str = 'eager',
+                 reuse: Reuse = Reuse()):
         self.summary: CheckpointSummary = checkpoint.summary
         config = checkpoint.summary.config
         keys = self.summary.unnorm_keys
@@ -77,24 +98,41 @@ class Policy:
         self._dtype = next(self._model.parameters()).dtype
         self._prompts: dict[str, list[int]] = {}
         self.timing = Timing(0.0, 0.0)
+        self.runtime_name = runtime
+        self._runtime = make_runtime(self._model, runtime, self._config.action_tokens, reuse)
+        self._told: set[str] = set()
 
     @classmethod
     def open(cls,  # noqa: A003  (what one does with a checkpoint)
              folder: str | Path, device: str = 'auto',
-             unnorm_key: str | None = None, image: ImageConfig | None = None) -> 'Policy':
+             unnorm_key: str | None = None, image: ImageConfig | None = None,
+             runtime: str = 'eager', reuse: Reuse = Reuse()) -> 'Policy':
         """
         Open a checkpoint folder.
 
         :param device: `auto` (CUDA where it is), `cpu`, `cuda`, `cuda:1` ...
-        :raises CheckpointError: see checkpoint.inspect(); or a device that is not there
+        :param runtime: `eager`; `fast`: fused, on CUDA captured, the same answers; `fast-bf16` and
+            `fast-int8` for CPUs; `auto`: the fastest, by a measurement that is remembered
+        :param reuse: what a runtime may carry over between steps; by default what is exact
+        :raises CheckpointError: see checkpoint.inspect(); or a device or runtime that is not
+            there; or a GPU with too little memory
         """
         if device == 'auto':
             device = 'cuda' if torch.cuda.is_available() else 'cpu'
         if device.startswith('cuda') and not torch.cuda.is_available():
             raise CheckpointError(f'device {device!r} was asked for, but torch sees no CUDA '
                                   'device; set device:=cpu, or run `rlrc doctor`')
-        dtype = torch.bfloat16 if device.startswith('cuda') else torch.float32
-        return cls(open_checkpoint(folder, device, dtype), unnorm_key, image)
+        runtime = check_runtime(runtime, device)
+        dtype = dtype_for(device, runtime)
+        if device.startswith('cuda'):
+            check_memory(inspect(folder), torch.cuda.mem_get_info(torch.device(device))[0],
+                         dtype.itemsize, device)
+        checkpoint = open_checkpoint(folder, device, dtype)
+        if runtime == 'auto':
+            runtime = choose(checkpoint.model, device).runtime
+            if dtype_for(device, runtime) != dtype:
+                checkpoint = open_checkpoint(folder, device, dtype_for(device, runtime))
+        return cls(checkpoint, unnorm_key, image, runtime, reuse)
 
     def act(self, observation: Observation) -> ActionChunk:
         """Return what to do next."""
@@ -136,6 +174,10 @@ class Policy:
                                  f'{image.shape}')
         stacked = np.stack([images.prepare(observation.image, self._config)
                             for observation in observations])
+        if self._runtime is not None and not temperature:
+            ids = self._decode_fast(observations, stacked, start)
+            if ids is not None:
+                return ids
         pixels = images.to_pixels(
             torch.from_numpy(stacked).to(self._device), self._config.towers).to(self._dtype)
         input_ids, lengths = prompt.pad(
@@ -148,6 +190,29 @@ class Policy:
         self.timing = Timing((ready - start) * 1e3, (time.perf_counter() - ready) * 1e3)
         return ids
 
+    def _decode_fast(self, observations: Sequence[Observation], stacked: np.ndarray,
+                     start: float) -> np.ndarray | None:
+        """Return the answer's token ids (1, A), or None where only the plain model can."""
+        if len(observations) > 1:
+            self._tell(f"a batch of {len(observations)} is more than the runtime's one; the "
+                       'plain model runs batches')
+            return None
+        prompt_ids = self._encode(observations[0].instruction)
+        ready = time.perf_counter()
+        try:
+            ids = self._runtime.act(stacked[0], prompt_ids)
+        except PromptTooLongError as error:
+            self._tell(str(error))
+            return None
+        self.timing = Timing((ready - start) * 1e3, (time.perf_counter() - ready) * 1e3)
+        return ids[None]
+
+    def _tell(self, message: str) -> None:
+        """Warn once."""
+        if message not in self._told:
+            self._told.add(message)
+            logger.warning('%s', message)
+
     def _encode(self, instruction: str) -> list[int]:
         if instruction not in self._prompts:
             self._prompts[instruction] = prompt.encode(
@@ -157,7 +222,11 @@ class Policy:
     def warm_up(self) -> float:
         """Run twice on a blank image, so that the first real call is not slow; return its ms."""
         height, width = self.summary.image_size_px
-        blank = Observation(np.zeros((height, width, 3), np.uint8), 'put carrot on plate')
-        self.act(blank)
-        self.act(blank)
+        blank = np.zeros((height, width, 3), np.uint8)
+        if self._runtime is not None:
+            for length in {len(self._encode(each)) for each in self.summary.instructions}:
+                if length <= self._runtime.longest_prompt:
+                    self._runtime.prepare(length)
+        self.act(Observation(blank, 'put carrot on plate'))
+        self.act(Observation(blank + 1, 'put carrot on plate'))
         return self.timing.inference_ms
