@@ -80,7 +80,7 @@ class VlaNode(LifecycleNode):
     """The node; `open_policy` and `inspect_checkpoint` can be replaced by a test's own."""
 
     def __init__(
-        self, *, open_policy: Callable[[str, str], ActingPolicy] = Policy.open,
+        self, *, open_policy: Callable[..., ActingPolicy] = Policy.open,
         inspect_checkpoint: Callable[[str], CheckpointSummary] = inspect, **node_options,
     ) -> None:
         """Declare parameters and services; nothing is loaded before the node is configured."""
@@ -188,7 +188,8 @@ class VlaNode(LifecycleNode):
             f'image_px={summary.image_size_px} action_horizon={summary.action_horizon} '
             f'control_hz={summary.control_hz:g}')
         self._worker = InferenceWorker(
-            lambda: self._open_policy(parameters.checkpoint, parameters.device),
+            lambda: self._open_policy(
+                parameters.checkpoint, parameters.device, runtime=parameters.runtime),
             self._wake_control)
         self._worker.wait_until_open()
         self._settings, self._summary, self._period_s = parameters, summary, period_s

@@ -34,6 +34,7 @@ import platform
 import time
 
 import numpy as np
+from rlrc_ros.types import RUNTIMES
 from rlrc_ros.vla.checkpoint import CheckpointError, CheckpointSummary
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.images import to_pixels
@@ -42,7 +43,6 @@ from rlrc_ros.vla.runtime import Reuse, StepRuntime
 import torch
 from torch.nn import functional
 
-RUNTIMES = ('eager', 'fast', 'fast-bf16', 'fast-int8', 'auto')
 LEAST_COSINE = 0.999
 """Of the first token's centred logits against the plain model; `auto` takes nothing below."""
 ROUNDS = 7

@@ -207,7 +207,7 @@ def test_a_checkpoint_that_needs_more_than_the_node_gives_is_refused(
     policy = ScriptedPolicy()
     with VlaRig(policy, summary) as rig:
         opened = []
-        rig.node._open_policy = lambda folder, device: opened.append(folder)
+        rig.node._open_policy = lambda folder, device, runtime: opened.append(folder)
         assert not rig.configure()
         wait_for(lambda: said in rig.bench.statuses[-1]['detail'])
         assert not opened

@@ -101,7 +101,7 @@ class VlaRig:
         self.policy = policy
         values = {'checkpoint': checkpoint, 'instruction': 'put carrot on plate', **parameters}
         doors = {} if real_checkpoint else {
-            'open_policy': lambda folder, device: policy,
+            'open_policy': lambda folder, device, runtime: policy,
             'inspect_checkpoint': lambda folder: summary or Summary()}
         self._contexts = [rclpy.Context(), rclpy.Context()]
         for context in self._contexts:
