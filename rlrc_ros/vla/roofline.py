@@ -15,11 +15,11 @@
 """
 What a step must read and multiply, and how fast a device could do it: the limit to compare with.
 
-A stage (vision, prefill, decode) takes at least its bytes over the memory's bandwidth and at least
-its operations over the peak; the larger counts, and stages add up. Embedding rows and activations
-are small and left out; the last block of each tower never runs. `measure_device` measures bandwidth
-and peak where the process runs, so that a share of the limit says something of the code and not of
-the data sheet. Bytes, operations (a multiply and an add are two), seconds.
+A stage (vision, prefill, decode) takes at least its bytes over the memory's bandwidth and at
+least its operations over the peak; the larger counts, and stages add up. Embedding rows, stems and
+activations are small and left out; the last block of each tower never runs. `measure_device`
+measures bandwidth and peak where the process runs, so that a share of the limit says something of
+the code and not of the data sheet. Bytes, operations (a multiply and an add are two), seconds.
 """
 
 from dataclasses import dataclass
@@ -121,7 +121,7 @@ def step_stages(config: VlaConfig, *, prompt_tokens: int = PROMPT_TOKENS,
 
 @torch.inference_mode()
 def measure_device(device: str, dtype: torch.dtype) -> Device:
-    """Measure read bandwidth (matrix times vector) and peak (matrix times matrix), best of some."""
+    """Measure bandwidth (matrix times vector) and peak (matrix times matrix), best of 8."""
     cuda = device.startswith('cuda')
     name = torch.cuda.get_device_name(device) if cuda else 'CPU'
     rows, side = (32768, 8192) if cuda else (8192, 1024)
