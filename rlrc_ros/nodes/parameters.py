@@ -51,8 +51,9 @@ class VlaParameters:
         'auto', 'Where the policy runs: auto takes the GPU if there is one.')
     runtime: str = _parameter(
         'fast', 'How the policy runs: eager is the plain model; fast gives the same answers fused '
-        'and, on CUDA, as captured graphs; fast-bf16 and fast-int8 are for CPUs and round; auto '
-        'measures which is fastest here, once.', choices=RUNTIMES)
+        'and, on CUDA, as captured graphs; fast-bf16 and fast-int8 are for CPUs and round; '
+        'vla-cache keeps what looks unchanged; auto measures which is fastest here, once.',
+        choices=RUNTIMES)
     instruction: str = _parameter(
         '', 'Instruction to begin with; the topic `instruction` replaces it. Empty: wait.')
     dry_run: bool = _parameter(

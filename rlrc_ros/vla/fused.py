@@ -29,7 +29,7 @@ Batch of one throughout. Legend: L new tokens, S cache slots, H heads, D head_di
 F intermediate_size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rlrc_ros.vla.language import DecoderLayer, rotary
@@ -41,6 +41,8 @@ FAST_MULTIPLE = 64
 """Of a width, in elements: what bf16 tensor cores and int4 groups both divide; 8 is the least."""
 INT8_ROWS = 8
 """Products of up to so many rows are bound by memory; only they read int8 weights."""
+
+Attend = Callable[..., torch.Tensor]
 
 
 def good_width(width: int, multiple: int = FAST_MULTIPLE) -> int:
@@ -190,7 +192,8 @@ def rotary_table(slots: int, head_dim: int, theta: float, device: torch.device,
 
 
 def run_layer(layer: FusedLayer, x: torch.Tensor, turn: torch.Tensor, cache: torch.Tensor,
-              slots: torch.Tensor | None, mask: torch.Tensor | None) -> torch.Tensor:
+              slots: torch.Tensor | None, mask: torch.Tensor | None,
+              attend: Attend = functional.scaled_dot_product_attention) -> torch.Tensor:
     """
     Run one decoder layer and keep its keys and values.
 
@@ -199,6 +202,7 @@ def run_layer(layer: FusedLayer, x: torch.Tensor, turn: torch.Tensor, cache: tor
     :param cache: keys and values of the layer (2, H, S, D), written in place
     :param slots: (L,) where the tokens stand; None: at 0 ... L - 1, attending to each other alone
     :param mask: (1, 1, L, S), 0 where a token may look and -inf elsewhere; None with slots None
+    :param attend: q (1, H, L, D), k, v, mask, is_causal → (1, H, L, D)
     :return: (L, E)
     """
     length, width = x.shape
@@ -211,7 +215,7 @@ def run_layer(layer: FusedLayer, x: torch.Tensor, turn: torch.Tensor, cache: tor
     else:
         cache.index_copy_(2, slots, qkv[1:])
         keys, values = cache[0], cache[1]
-    attended = functional.scaled_dot_product_attention(
+    attended = attend(
         qkv[0][None], keys[None], values[None], mask, is_causal=slots is None)
     x = layer.o.onto(x, attended[0].transpose(0, 1).reshape(length, -1))
     normed = functional.rms_norm(x, (width,), layer.mlp_norm, layer.eps)

@@ -112,7 +112,8 @@ class Policy:
 
         :param device: `auto` (CUDA where it is), `cpu`, `cuda`, `cuda:1` ...
         :param runtime: `eager`; `fast`: fused, on CUDA captured, the same answers; `fast-bf16` and
-            `fast-int8` for CPUs; `auto`: the fastest, by a measurement that is remembered
+            `fast-int8` for CPUs; `vla-cache`: not exact; `auto`: the fastest, by a measurement
+            that is remembered
         :param reuse: what a runtime may carry over between steps; by default what is exact
         :raises CheckpointError: see checkpoint.inspect(); or a device or runtime that is not
             there; or a GPU with too little memory
@@ -219,6 +220,11 @@ class Policy:
                 instruction, self._tokenizer, self._config)
         return self._prompts[instruction]
 
+    def reset(self) -> None:
+        """Forget the last step, as at the start of an episode; only `vla-cache` depends on it."""
+        if self._runtime is not None:
+            self._runtime.reset()
+
     def warm_up(self) -> float:
         """Run twice on a blank image, so that the first real call is not slow; return its ms."""
         height, width = self.summary.image_size_px
@@ -229,4 +235,5 @@ class Policy:
                     self._runtime.prepare(length)
         self.act(Observation(blank, 'put carrot on plate'))
         self.act(Observation(blank + 1, 'put carrot on plate'))
+        self.reset()
         return self.timing.inference_ms

@@ -140,6 +140,7 @@ class StepRuntime:
         self._side_stream = torch.cuda.Stream() if cuda and len(config.towers) == 2 else None
         self._allocate(cuda)
         self._steps: dict[tuple[str, int], Step] = {}
+        self._prepared: set[int] = set()
         self._last_image: np.ndarray | None = None
         self._last_ids: list[int] | None = None
 
@@ -288,6 +289,10 @@ class StepRuntime:
         """Return a copy (A, bins) fp32 of the last answer's logits, on the CPU."""
         return self._logits.float().cpu()
 
+    def reset(self) -> None:
+        """Forget the last step."""
+        self._last_image = self._last_ids = None
+
     @torch.inference_mode()
     def prepare(self, prompt_length: int) -> None:
         """
@@ -296,6 +301,7 @@ class StepRuntime:
         :raises PromptTooLongError: longer than longest_prompt
         """
         bucket = self._bucket(prompt_length)
+        self._prepared.add(bucket)
         self._prompt.fill_(self._config.pad_token_id)
         self._prompt[-1] = min(bucket, self.longest_prompt)
         if self._capture is not None:  # a capture runs its step on what lies in the buffers
@@ -324,7 +330,7 @@ class StepRuntime:
         :raises PromptTooLongError: longer than longest_prompt
         """
         bucket, length = self._bucket(len(prompt_ids)), len(prompt_ids)
-        if ('decode', 0) not in self._steps or ('prefill', bucket) not in self._steps:
+        if bucket not in self._prepared:
             self.prepare(length)
         same_image = self.reuse.same(image, self._last_image)
         if same_image and prompt_ids == self._last_ids:

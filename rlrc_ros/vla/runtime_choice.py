@@ -17,9 +17,10 @@ Which way of running a model is the fastest here: measured once, remembered, sai
 
 `fast` never changes the arithmetic: the step runtime in the model's own dtype, captured on CUDA.
 `fast-bf16` and `fast-int8` are for CPUs: bf16 throughout, and bf16 with int8 matrices while
-decoding. `auto` times the ways that this device has, in turns, drops those whose logits leave the
-plain model's, and keeps the fastest; the answer lies in the user's cache folder under a key of
-device, threads, torch and architecture. Milliseconds of wall clock.
+decoding. `vla-cache` is the paper's rival, not exact (vla/vla_cache.py). `auto` times the ways
+that this device has, in turns, drops those whose logits leave the plain model's, and keeps the
+fastest; the answer lies in the user's cache folder under a key of device, threads, torch and
+architecture. Milliseconds of wall clock.
 """
 
 from collections.abc import Callable
@@ -40,6 +41,7 @@ from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.images import to_pixels
 from rlrc_ros.vla.model import Vla
 from rlrc_ros.vla.runtime import Reuse, StepRuntime
+from rlrc_ros.vla.vla_cache import VlaCacheRuntime
 import torch
 from torch.nn import functional
 
@@ -139,6 +141,8 @@ def make_runtime(model: Vla, name: str, action_tokens: int | None = None,
     """Build a runtime of a model that is in dtype_for()'s dtype; None for `eager`."""
     if name == 'eager':
         return None
+    if name == 'vla-cache':
+        return VlaCacheRuntime(model, action_tokens)
     return StepRuntime(model, action_tokens, int8=name == 'fast-int8', reuse=reuse)
 
 

@@ -21,7 +21,7 @@ import torch
 
 
 def test_the_work_of_a_7b_step_is_the_published_one():
-    """Vision 368 + projector 37, prefill 3575, a decoded token 13.0 GFLOP; pruned by its shapes."""
+    """Vision 368 + projector 37, prefill 3575, a decoded token 13.0 GFLOP; pruned by shape."""
     dense = {each.name: each for each in step_stages(dense_config('7b'))}
     pruned = {each.name: each for each in step_stages(pruned_config(dense_config('7b')))}
     assert decoder_parameters(dense_config('7b')) == pytest.approx(6.476e9, rel=1e-3)
@@ -29,11 +29,12 @@ def test_the_work_of_a_7b_step_is_the_published_one():
     # The published prefill leaves out attention's own products, 1 % of it.
     assert dense['prefill'].operations == pytest.approx(3575e9, rel=0.02)
     assert dense['decode'].operations / 6 == pytest.approx(13.0e9, rel=0.02)
-    # 10.95 M weights are published for a layer of 2 heads and 550 channels, 202.4 M for a whole one.
+    # A layer of 2 heads and 550 channels has 10.95 M weights, a whole one 202.4 M.
     weights = 2 * 202.4e6 + 30 * 10.95e6
-    assert decoder_parameters(pruned_config(dense_config('7b'))) == pytest.approx(weights, rel=1e-3)
+    kept = decoder_parameters(pruned_config(dense_config('7b')))
+    assert kept == pytest.approx(weights, rel=1e-3)
     assert pruned['prefill'].operations == pytest.approx(2 * weights * 276, rel=0.02)
-    assert pruned['decode'].operations / 6 == pytest.approx(2 * weights, rel=0.01)
+    assert pruned['decode'].operations / 6 == pytest.approx(2 * weights, rel=0.02)
 
 
 def test_the_limit_of_dense_bf16_is_the_published_one():
