@@ -20,14 +20,20 @@ least its operations over the peak; the larger counts, and stages add up. Embedd
 activations are small and left out; the last block of each tower never runs. `measure_device`
 measures bandwidth and peak where the process runs, so that a share of the limit says something of
 the code and not of the data sheet. Bytes, operations (a multiply and an add are two), seconds.
+
+    python -m rlrc_ros.vla.roofline [CHECKPOINT]    # projected milliseconds, by vendors' figures
 """
 
 from dataclasses import dataclass
+import sys
 import time
 
 from rlrc_ros.vla.config import TowerConfig, VlaConfig
+from rlrc_ros.vla.inspection import inspect
 import torch
 
+INT4_BYTES = 0.5 + 4 / 128
+"""A weight with its share of a bf16 scale and zero for each 128."""
 PROMPT_TOKENS = 20
 """Of text at 7B: with 256 patches the 276 rows of the published prefill."""
 
@@ -143,3 +149,22 @@ def measure_device(device: str, dtype: torch.dtype) -> Device:
 
     return Device(name, matrix.numel() * matrix.element_size() / best(lambda: matrix @ vector),
                   2 * side ** 3 / best(lambda: square @ square))
+
+
+def projected_table(config: VlaConfig) -> str:
+    """Return the least milliseconds of a step by device and scheme, from vendors' figures."""
+    schemes = {
+        'bf16': step_stages(config), 'int4': step_stages(config, decoder_bytes=INT4_BYTES),
+        'int4, one pass': step_stages(config, decoder_bytes=INT4_BYTES, one_pass=True)}
+    heading = ' | '.join(f'{name}, ms' for name in schemes)
+    lines = [f'| device (projected, not measured) | {heading} |',
+             '|---' * (len(schemes) + 1) + '|']
+    lines += [f'| {device.name} | ' + ' | '.join(
+        f'{device.seconds(stages) * 1e3:.1f}' for stages in schemes.values()) + ' |'
+        for device in VENDOR_FIGURES]
+    return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+    print(projected_table(inspect(
+        sys.argv[1] if len(sys.argv) > 1 else 'checkpoints/nano').config))
