@@ -71,7 +71,7 @@ setup(
         'tokenizers', 'torch>=2.6', 'transformers>=5',
     ],
     extras_require={
-        'train': ['rich', 'tensorboard', 'tqdm', 'tyro'],
+        'train': ['matplotlib', 'rich', 'tensorboard', 'tqdm', 'tyro'],
         'sim': ['imageio', 'imageio-ffmpeg', 'mani_skill==3.0.1', 'setuptools<80'],
         'nf4': ['bitsandbytes'],
         'test': ['pytest>=8,<9', 'pytest-timeout', 'ruff', 'torch-pruning'],
@@ -92,6 +92,7 @@ setup(
             'rl = rlrc_training.rl:main',
             'quantize = rlrc_training.quantize:main',
             'evaluate = rlrc_training.evaluate:main',
+            'bench = rlrc_training.bench:main',
         ],
     },
 )

@@ -26,6 +26,9 @@ import numpy as np
 CONTROL_HZ = 5.0
 """Policy steps per second: BridgeData V2 and the task suite both step every 0.2 s."""
 
+RUNTIMES = ('eager', 'fast', 'fast-bf16', 'fast-int8', 'vla-cache', 'auto')
+"""Ways to run a policy; vla/runtime_choice.py says what each is."""
+
 
 @dataclass(frozen=True)
 class Observation:

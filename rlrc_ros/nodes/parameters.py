@@ -26,6 +26,7 @@ from math import isfinite
 
 from rlrc_ros.arm.limits import JOINT_SPEED_RAD_S, WORKSPACE_LOWER_M, WORKSPACE_UPPER_M
 from rlrc_ros.arm.safety import SafetyLimits
+from rlrc_ros.types import RUNTIMES
 from rlrc_ros.vla.config import MAIN_CAMERA, PROPRIO_LAYOUTS
 
 _LIMITS = SafetyLimits()
@@ -52,6 +53,11 @@ class VlaParameters:
         'of several; the error then lists them.')
     device: str = _parameter(
         'auto', 'Where the policy runs: auto takes the GPU if there is one.')
+    runtime: str = _parameter(
+        'fast', 'How the policy runs: eager is the plain model; fast gives the same answers fused '
+        'and, on CUDA, as captured graphs; fast-bf16 and fast-int8 are for CPUs and round; '
+        'vla-cache keeps what looks unchanged; auto measures which is fastest here, once.',
+        choices=RUNTIMES)
     instruction: str = _parameter(
         '', 'Instruction to begin with; the topic `instruction` replaces it. Empty: wait.')
     dry_run: bool = _parameter(

@@ -192,7 +192,8 @@ class VlaNode(LifecycleNode):
             f'image_px={summary.image_size_px} action_horizon={summary.action_horizon} '
             f'control_hz={summary.control_hz:g}')
         self._worker = InferenceWorker(
-            lambda: self._open_policy(parameters.checkpoint, parameters.device, **choice),
+            lambda: self._open_policy(parameters.checkpoint, parameters.device,
+                                      runtime=parameters.runtime, **choice),
             self._wake_control)
         self._worker.wait_until_open()
         self._settings, self._summary, self._period_s = parameters, summary, period_s

@@ -16,11 +16,13 @@
 Checkpoint → policy.act(observation) → actions in metres and radians.
 
 The same object drives the simulator in process, the ROS node and every evaluation. Inference runs
-in fp32 on a CPU and in bf16 on a GPU. Not thread-safe: one caller at a time.
+in fp32 on a CPU and in bf16 on a GPU, through the plain model or a runtime (vla/runtime.py). Not
+thread-safe: one caller at a time.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+import logging
 from pathlib import Path
 import time
 
@@ -28,9 +30,25 @@ import numpy as np
 from rlrc_ros.types import ActionChunk, Observation
 from rlrc_ros.vla import images, parallel, prompt
 from rlrc_ros.vla.actions import action_chunk, ActionTokenizer
-from rlrc_ros.vla.checkpoint import Checkpoint, CheckpointError, CheckpointSummary, open_checkpoint
+from rlrc_ros.vla.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    CheckpointSummary,
+    inspect,
+    open_checkpoint,
+)
 from rlrc_ros.vla.config import ImageConfig, MAIN_CAMERA
+from rlrc_ros.vla.runtime import PromptTooLongError, Reuse
+from rlrc_ros.vla.runtime_choice import (
+    check_memory,
+    check_runtime,
+    choose,
+    dtype_for,
+    make_runtime,
+)
 import torch
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,11 +71,14 @@ class Policy:
     :param checkpoint: opened, its model on the device to use
     :param unnorm_key: which data set's statistics scale the actions; needed if several
     :param image: how camera images are prepared, where the checkpoint does not say it rightly
+    :param runtime: `eager`, or one of vla/runtime_choice.py that suits the model's dtype
+    :param reuse: what a runtime may carry over between steps
     :raises CheckpointError: unknown unnorm_key, or none given where there are several
     """
 
     def __init__(self, checkpoint: Checkpoint, unnorm_key: str | None = None,
-                 image: ImageConfig | None = None):
+                 image: ImageConfig | None = None, runtime: str = 'eager',
+                 reuse: Reuse = Reuse()):
         self.summary: CheckpointSummary = checkpoint.summary
         config = checkpoint.summary.config
         keys = self.summary.unnorm_keys
@@ -83,24 +104,42 @@ class Policy:
         self._dtype = next(self._model.parameters()).dtype
         self._prompts: dict[str, list[int]] = {}
         self.timing = Timing(0.0, 0.0)
+        self._runtime = make_runtime(self._model, runtime, self._config.action_tokens, reuse)
+        self.runtime_name = runtime if self._runtime is not None else 'eager'
+        self._told: set[str] = set()
 
     @classmethod
     def open(cls,  # noqa: A003  (what one does with a checkpoint)
              folder: str | Path, device: str = 'auto',
-             unnorm_key: str | None = None, image: ImageConfig | None = None) -> 'Policy':
+             unnorm_key: str | None = None, image: ImageConfig | None = None,
+             runtime: str = 'eager', reuse: Reuse = Reuse()) -> 'Policy':
         """
         Open a checkpoint folder.
 
         :param device: `auto` (CUDA where it is), `cpu`, `cuda`, `cuda:1` ...
-        :raises CheckpointError: see checkpoint.inspect(); or a device that is not there
+        :param runtime: `eager`; `fast`: fused, on CUDA captured, the same answers; `fast-bf16` and
+            `fast-int8` for CPUs; `vla-cache`: not exact; `auto`: the fastest, by a measurement
+            that is remembered
+        :param reuse: what a runtime may carry over between steps; by default what is exact
+        :raises CheckpointError: see checkpoint.inspect(); or a device or runtime that is not
+            there; or a GPU with too little memory
         """
         if device == 'auto':
             device = 'cuda' if torch.cuda.is_available() else 'cpu'
         if device.startswith('cuda') and not torch.cuda.is_available():
             raise CheckpointError(f'device {device!r} was asked for, but torch sees no CUDA '
                                   'device; set device:=cpu, or run `rlrc doctor`')
-        dtype = torch.bfloat16 if device.startswith('cuda') else torch.float32
-        return cls(open_checkpoint(folder, device, dtype), unnorm_key, image)
+        runtime = check_runtime(runtime, device)
+        dtype = dtype_for(device, runtime)
+        if device.startswith('cuda'):
+            check_memory(inspect(folder), torch.cuda.mem_get_info(torch.device(device))[0],
+                         dtype.itemsize, device)
+        checkpoint = open_checkpoint(folder, device, dtype)
+        if runtime == 'auto':
+            runtime = choose(checkpoint.model, device).runtime
+            if dtype_for(device, runtime) != dtype:
+                checkpoint = open_checkpoint(folder, device, dtype_for(device, runtime))
+        return cls(checkpoint, unnorm_key, image, runtime, reuse)
 
     def act(self, observation: Observation) -> ActionChunk:
         """Return what to do next."""
@@ -137,7 +176,14 @@ class Policy:
         if config.parallel and temperature:
             raise ValueError(f'temperature {temperature} was asked for; a policy that decodes in '
                              'parallel takes the most likely actions only. Use temperature 0')
-        pixels = self._pixels(observations)
+        shape = (len(observations), config.action.horizon, config.action.dim)
+        prepared = self._prepared(observations)
+        if self._runtime is not None and not temperature:
+            ids = self._decode_fast(observations, prepared, start)
+            if ids is not None:
+                return self._actions.decode(ids).reshape(shape)
+        pixels = images.to_pixels(torch.from_numpy(prepared).to(self._device), config.towers)
+        pixels = pixels.reshape(len(observations), -1, *pixels.shape[2:]).to(self._dtype)
         proprio = self._proprio(observations)
         input_ids, lengths = prompt.pad(
             [self._encode(observation.instruction) for observation in observations],
@@ -156,10 +202,10 @@ class Policy:
                 ids = parallel.most_likely_ids(self._model, states)
                 answers = self._actions.decode(ids.cpu().numpy())
         self.timing = Timing((ready - start) * 1e3, (time.perf_counter() - ready) * 1e3)
-        return answers.reshape(len(observations), config.action.horizon, config.action.dim)
+        return answers.reshape(shape)
 
-    def _pixels(self, observations: Sequence[Observation]) -> torch.Tensor:
-        """Return pixels (B, C x 3 x towers, H, W) of the cameras that the policy reads."""
+    def _prepared(self, observations: Sequence[Observation]) -> np.ndarray:
+        """Return the pictures (B x C, H, W, 3) uint8 of the cameras that the policy reads."""
         prepared = []
         for observation in observations:
             for name in self._config.cameras:
@@ -173,9 +219,7 @@ class Policy:
                     raise ValueError(f'an image is uint8 (height, width, 3), got {image.dtype} '
                                      f'{image.shape}')
                 prepared.append(images.prepare(image, self._config))
-        pixels = images.to_pixels(
-            torch.from_numpy(np.stack(prepared)).to(self._device), self._config.towers)
-        return pixels.reshape(len(observations), -1, *pixels.shape[2:]).to(self._dtype)
+        return np.stack(prepared)
 
     def _proprio(self, observations: Sequence[Observation]) -> torch.Tensor | None:
         """Return the normalised robot states (B, proprio_dim), or None where none is read."""
@@ -192,6 +236,29 @@ class Policy:
         return torch.from_numpy(self._proprio_stats.normalise_state(states)).to(
             self._device, self._dtype)
 
+    def _decode_fast(self, observations: Sequence[Observation], stacked: np.ndarray,
+                     start: float) -> np.ndarray | None:
+        """Return the answer's token ids (1, A), or None where only the plain model can."""
+        if len(observations) > 1:
+            self._tell(f"a batch of {len(observations)} is more than the runtime's one; the "
+                       'plain model runs batches')
+            return None
+        prompt_ids = self._encode(observations[0].instruction)
+        ready = time.perf_counter()
+        try:
+            ids = self._runtime.act(stacked[0], prompt_ids)
+        except PromptTooLongError as error:
+            self._tell(str(error))
+            return None
+        self.timing = Timing((ready - start) * 1e3, (time.perf_counter() - ready) * 1e3)
+        return ids[None]
+
+    def _tell(self, message: str) -> None:
+        """Warn once."""
+        if message not in self._told:
+            self._told.add(message)
+            logger.warning('%s', message)
+
     def _encode(self, instruction: str) -> list[int]:
         if instruction not in self._prompts:
             self._prompts[instruction] = prompt.encode(
@@ -204,11 +271,21 @@ class Policy:
         return sum(each.numel() * each.element_size() for each in (
             *self._model.parameters(), *self._model.buffers()))
 
+    def reset(self) -> None:
+        """Forget the last step, as at the start of an episode; only `vla-cache` depends on it."""
+        if self._runtime is not None:
+            self._runtime.reset()
+
     def warm_up(self) -> float:
         """Run twice on a blank image, so that the first real call is not slow; return its ms."""
+        if self._runtime is not None:
+            for length in {len(self._encode(each)) for each in self.summary.instructions}:
+                if length <= self._runtime.longest_prompt:
+                    self._runtime.prepare(length)
         blank = self.blank_observation()
         self.act(blank)
-        self.act(blank)
+        self.act(replace(blank, image=blank.image + 1))  # not the same again, which is free
+        self.reset()
         return self.timing.inference_ms
 
     def blank_observation(self) -> Observation:

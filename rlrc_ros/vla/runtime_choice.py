@@ -1,0 +1,261 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Which way of running a model is the fastest here: measured once, remembered, said aloud.
+
+`fast` never changes the arithmetic: the step runtime in the model's own dtype, captured on CUDA.
+`fast-bf16` and `fast-int8` are for CPUs: bf16 throughout, and bf16 with int8 matrices while
+decoding. `vla-cache` is the paper's rival, not exact (vla/vla_cache.py). `auto` times the ways
+that this device has, in turns, drops those whose logits leave the plain model's, and keeps the
+fastest; the answer lies in the user's cache folder under a key of device, threads, torch and
+architecture. Milliseconds of wall clock.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+import platform
+import time
+
+import numpy as np
+from rlrc_ros.types import RUNTIMES
+from rlrc_ros.vla.checkpoint import CheckpointError, CheckpointSummary
+from rlrc_ros.vla.config import VlaConfig
+from rlrc_ros.vla.images import to_pixels
+from rlrc_ros.vla.model import Vla
+from rlrc_ros.vla.runtime import Reuse, StepRuntime
+from rlrc_ros.vla.vla_cache import VlaCacheRuntime
+import torch
+from torch.nn import functional
+
+LEAST_COSINE = 0.999
+"""Of the first token's centred logits against the plain model; `auto` takes nothing below."""
+ROUNDS = 7
+PROBE_TOKENS = 20
+GIB = 2 ** 30
+ROOM_BYTES = GIB // 2
+"""Context, workspaces, activations and cache: the paper's tables imply 476 MiB."""
+SCHEMES = {'bf16': 2.0, 'int8': 1.0, 'int4': 0.5 + 4 / 128}
+"""Bytes a weight; int4 with a bf16 scale and zero for each 128."""
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What `auto` found."""
+
+    runtime: str
+    milliseconds: dict[str, float]
+    """Median of a step by runtime."""
+    cosines: dict[str, float]
+    """Of the first token's centred logits against the plain model's, by runtime."""
+    remembered: bool = False
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        times = ', '.join(f'{name} {value:.1f} ms (cosine {self.cosines[name]:.5f})'
+                          for name, value in self.milliseconds.items())
+        return f'runtime={self.runtime} {"remembered" if self.remembered else "measured"}: {times}'
+
+
+def check_runtime(name: str, device: str) -> str:
+    """
+    Return the runtime to use on a device: `name`, or what stands in where the device lacks it.
+
+    :raises CheckpointError: unknown name
+    """
+    if name not in RUNTIMES:
+        raise CheckpointError(f'runtime {name!r} is not known; there are: {", ".join(RUNTIMES)}. '
+                              'Set runtime:=fast')
+    if name in ('fast-bf16', 'fast-int8'):
+        if device.startswith('cuda'):
+            logger.warning('runtime %s is for CPUs; on %s, fast is in bf16 already', name, device)
+            return 'fast'
+        if not has_bf16('cpu'):
+            logger.warning('this CPU has no bf16 arithmetic, so runtime %s would be slower than '
+                           'fp32; runtime fast is used', name)
+            return 'fast'
+    return name
+
+
+def has_bf16(device: str) -> bool:
+    """Tell whether a device multiplies bf16 natively (Ampere on; AVX512-BF16, AMX, Arm's BF16)."""
+    if device.startswith('cuda'):
+        return torch.cuda.get_device_capability(torch.device(device))[0] >= 8
+    if platform.machine() == 'aarch64':
+        return 'bf16' in Path('/proc/cpuinfo').read_text()
+    return torch.cpu._is_avx512_bf16_supported()
+
+
+def dtype_for(device: str, runtime: str) -> torch.dtype:
+    """Return the dtype to open a checkpoint in; says so where a GPU has to compute in fp32."""
+    if device.startswith('cuda'):
+        if has_bf16(device):
+            return torch.bfloat16
+        logger.warning('%s multiplies no bf16 (it came with Ampere); weights are opened in fp32, '
+                       'which takes twice the memory', torch.cuda.get_device_name(device))
+        return torch.float32
+    return torch.bfloat16 if runtime in ('fast-bf16', 'fast-int8') else torch.float32
+
+
+def check_memory(summary: CheckpointSummary, free_bytes: int, bytes_per_weight: float = 2.0,
+                 device: str = 'cuda') -> None:
+    """
+    Refuse a model that the GPU cannot hold, before anything is loaded.
+
+    :raises CheckpointError: naming what is needed, what there is, and the scheme that fits
+    """
+    # A quantised folder is smaller than its parameters in bf16, an fp32 one larger.
+    weights = min(summary.parameters * bytes_per_weight, max(summary.weight_bytes, 1))
+    if weights + ROOM_BYTES <= free_bytes:
+        return
+    fitting = [name for name, size in SCHEMES.items()
+               if summary.parameters * size + ROOM_BYTES <= free_bytes
+               and summary.parameters * size < weights]
+    advice = (f'{fitting[0]} weights would fit: rlrc quantize {summary.folder}' if fitting else
+              f'no 4-bit weights would fit either: prune it first (rlrc prune {summary.folder})')
+    raise CheckpointError(
+        f'{summary.folder} needs {(weights + ROOM_BYTES) / GIB:.1f} GiB, '
+        f'{device} has {free_bytes / GIB:.1f} GiB free; {advice}, or set device:=cpu')
+
+
+def make_runtime(model: Vla, name: str, action_tokens: int | None = None,
+                 reuse: Reuse = Reuse()) -> StepRuntime | None:
+    """
+    Build a runtime of a model that is in dtype_for()'s dtype.
+
+    :return: None for `eager`, and for an OpenVLA-OFT, which answers in one pass as it is
+    """
+    if name != 'eager' and model.config.parallel is not None:
+        logger.info('runtime=eager asked=%s: this model decodes in parallel', name)
+        name = 'eager'
+    if name == 'eager':
+        return None
+    if name == 'vla-cache':
+        return VlaCacheRuntime(model, action_tokens)
+    return StepRuntime(model, action_tokens, int8=name == 'fast-int8', reuse=reuse)
+
+
+def candidates(device: str) -> tuple[str, ...]:
+    """Return the runtimes that `auto` compares on a device."""
+    if not device.startswith('cuda') and has_bf16('cpu'):
+        return ('eager', 'fast', 'fast-bf16', 'fast-int8')
+    return ('eager', 'fast')
+
+
+def choose(model: Vla, device: str, memory: Path | None = None) -> Choice:
+    """
+    Return the fastest runtime for a model on its device, from memory or by measuring.
+
+    :param model: in the device's usual dtype
+    :param memory: the JSON file of earlier answers; by default the user's
+    """
+    if model.config.parallel is not None:
+        return Choice('eager', {}, {})
+    memory = memory or memory_file()
+    key, known = _key(model.config, device), _read(memory)
+    if key in known:
+        choice = Choice(**known[key], remembered=True)
+    else:
+        choice = measure(model, candidates(device))
+        entry = {'runtime': choice.runtime, 'milliseconds': choice.milliseconds,
+                 'cosines': choice.cosines}
+        _write(memory, {**known, key: entry})
+    logger.info('%s', choice)
+    return choice
+
+
+@torch.inference_mode()
+def measure(model: Vla, names: tuple[str, ...]) -> Choice:
+    """Time the runtimes in turns on one random image; keep the fastest that agrees."""
+    config, rng = model.config, np.random.default_rng(0)
+    image = rng.integers(0, 256, (config.image_size,) * 2 + (3,), dtype=np.uint8)
+    ids = [config.bos_token_id, *rng.integers(4, config.action.vocab_end - config.action.bins,
+                                              PROBE_TOKENS).tolist()]
+    parameter = model.language_model.model.norm.weight
+    prompt, length = torch.tensor([ids], device=parameter.device), torch.tensor(
+        [len(ids)], device=parameter.device)
+
+    def eager() -> torch.Tensor:
+        pixels = to_pixels(torch.from_numpy(image)[None].to(parameter.device), config.towers)
+        return model.act(pixels.to(parameter.dtype), prompt, length).action_logprobs[0].cpu()
+
+    steps: dict[str, Callable[[], object]] = {}
+    cosines = {}
+    reference = eager()[0].float()
+    for name in names:
+        if name == 'eager':
+            steps[name], cosines[name] = eager, 1.0
+            continue
+        wanted = dtype_for(parameter.device.type, name)
+        own = deepcopy(model).to(wanted) if wanted != parameter.dtype else model
+        runtime = make_runtime(own, name, reuse=Reuse(enabled=False))
+        steps[name] = lambda runtime=runtime: runtime.act(image, ids)
+        steps[name]()
+        cosines[name] = cosine(runtime.last_logits[0], reference)
+    times = {name: [] for name in names}
+    for _ in range(ROUNDS):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            times[name].append((time.perf_counter() - start) * 1e3)
+    medians = {name: round(float(np.median(each)), 3) for name, each in times.items()}
+    agreeing = [name for name in names if cosines[name] >= LEAST_COSINE]
+    return Choice(min(agreeing, key=medians.get), medians, cosines)
+
+
+def cosine(logits: torch.Tensor, reference: torch.Tensor) -> float:
+    """Return the cosine of two rows of logits, each less its mean, which no softmax sees."""
+    return float(functional.cosine_similarity(
+        logits - logits.mean(), reference - reference.mean(), dim=0))
+
+
+def memory_file() -> Path:
+    """Return where the answers are kept."""
+    cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(cache) / 'rlrc_ros' / 'runtime.json'
+
+
+def _key(config: VlaConfig, device: str) -> str:
+    name = (torch.cuda.get_device_name(device) if device.startswith('cuda')
+            else platform.processor() or platform.machine())
+    sizes = json.dumps({part: config.to_json()[part] for part in ('towers', 'decoder', 'action')},
+                       sort_keys=True)
+    digest = hashlib.sha256(sizes.encode()).hexdigest()[:16]
+    return f'{name} | {torch.get_num_threads()} threads | torch {torch.__version__} | {digest}'
+
+
+def _read(path: Path) -> dict:
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _write(path: Path, known: dict) -> None:
+    """Remember, all or nothing; a folder that cannot be written costs a measurement next time."""
+    partial = path.with_suffix(f'.{os.getpid()}.partial')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(known, indent=1))
+        os.replace(partial, path)
+    except OSError as error:
+        logger.warning('the choice of runtime is not remembered: %s', error)

@@ -1,0 +1,253 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The step runtime against the plain model: same answers, fewer operations, nothing that waits."""
+
+from copy import deepcopy
+from dataclasses import replace
+import logging
+
+import numpy as np
+import pytest
+from rlrc_ros.vla.config import LayerWidths
+from rlrc_ros.vla.fused import FusedLayer, good_width, run_layer
+from rlrc_ros.vla.images import to_pixels
+from rlrc_ros.vla.model import skeleton, Vla
+from rlrc_ros.vla.operations import count_operations, WAITS
+from rlrc_ros.vla.runtime import PromptTooLongError, Reuse, StepRuntime
+from rlrc_training.presets import preset
+import torch
+
+ALWAYS = Reuse(enabled=False)
+
+
+def _model(**decoder) -> Vla:
+    config, _ = preset('tiny')
+    config = replace(config, decoder=replace(config.decoder, **decoder))
+    model = Vla(config).requires_grad_(False).eval()
+    model.initialise(torch.Generator().manual_seed(3))
+    return model
+
+
+@pytest.fixture(scope='module')
+def model() -> Vla:
+    """Return a decoder whose layers differ, as pruned ones do."""
+    return _model(layers=(LayerWidths(4, 96), LayerWidths(1, 22), LayerWidths(2, 33)))
+
+
+def _image(seed: int, size: int = 64) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+
+def _ids(length: int, seed: int = 0) -> list[int]:
+    return [1, *np.random.default_rng(seed).integers(4, 300, length - 1).tolist()]
+
+
+def _plain(model: Vla, image: np.ndarray, ids: list[int]):
+    pixels = to_pixels(torch.from_numpy(image)[None], model.config.towers)
+    return model.act(pixels, torch.tensor([ids]), torch.tensor([len(ids)]))
+
+
+@pytest.mark.parametrize('length', [2, 8, 9, 31])
+def test_the_runtime_decodes_what_the_plain_model_decodes(model: Vla, length: int):
+    """Tokens are equal and logits within 1e-5, at the edges of a bucket and between them."""
+    own = deepcopy(model)
+    runtime = StepRuntime(own, reuse=ALWAYS)
+    for seed in range(3):
+        image, ids = _image(seed), _ids(length, seed)
+        expected = _plain(model, image, ids)
+        assert runtime.act(image, ids).tolist() == expected.action_ids[0].tolist()
+        torch.testing.assert_close(runtime.last_logits.log_softmax(-1),
+                                   expected.action_logprobs[0], atol=1e-5, rtol=0)
+        # The fused matrices took the place of the model's own, which must still run.
+        torch.testing.assert_close(_plain(own, image, ids).logprobs, expected.logprobs)
+
+
+def test_fusing_copies_no_weights(model: Vla):
+    """q, k, v, gate and up are views of the fused matrices afterwards."""
+    own = deepcopy(model)
+    runtime = StepRuntime(own)
+    for layer, fused in zip(own.language_model.model.layers, runtime.layers):
+        assert {layer.self_attn.q_proj.weight.untyped_storage().data_ptr(),
+                layer.self_attn.v_proj.weight.untyped_storage().data_ptr()} == {
+                    fused.qkv.weight.untyped_storage().data_ptr()}
+        assert layer.mlp.up_proj.weight.untyped_storage().data_ptr() == \
+            fused.gate_up.weight.untyped_storage().data_ptr()
+
+
+def test_a_width_filled_up_with_zeros_changes_no_result(model: Vla):
+    """What a GPU's kernels need (550 becomes 576) is exact, for the fused and the plain layer."""
+    assert [good_width(width) for width in (550, 576, 1)] == [576, 576, 64]
+    plain, padded = deepcopy(model), deepcopy(model)
+    layers = [FusedLayer.of(each.language_model.model.layers[2], multiple)
+              for each, multiple in ((plain, 1), (padded, 64))]
+    assert layers[1].gate_up.weight.shape == (128, 64)
+    x, turn = torch.randn(5, 64), torch.ones(2, 3, 1, 5, 16)
+    with torch.inference_mode():
+        results = [run_layer(layer, x, turn, torch.zeros(2, 2, 5, 16), None, None)
+                   for layer in layers]
+    torch.testing.assert_close(*results, atol=1e-6, rtol=0)
+    image, ids = _image(0), _ids(9)
+    assert torch.equal(_plain(padded, image, ids).action_ids, _plain(model, image, ids).action_ids)
+
+
+def test_a_step_has_fewer_operations_than_the_plain_models(model: Vla):
+    """Counts are a property of the code: a decoder layer is 12 operations less at least."""
+    runtime = StepRuntime(deepcopy(model), reuse=ALWAYS)
+    image, ids = _image(0), _ids(9)
+    runtime.act(image, ids)
+    fused = count_operations(lambda: runtime.act(image, ids))
+    plain = count_operations(lambda: _plain(model, image, ids))
+    layer_runs = 3 * model.config.action_tokens
+    assert plain.total() - fused.total() >= 12 * layer_runs, (plain, fused)
+    # Four products a layer and token: two plain, two that add to the residual.
+    head = model.config.action_tokens
+    assert fused['aten.mm'] == 2 * layer_runs + head
+    assert plain['aten.mm'] == 7 * layer_runs + head
+    # Keys and values reach the cache in one copy; ids, logits and nothing else use the same.
+    assert fused['aten.index_copy_'] == 3 * (head - 1) + 2 * head
+
+
+def test_nothing_in_a_step_waits_for_the_device(model: Vla):
+    """No operation reads a number back or brings one over: a capture would refuse it."""
+    runtime = StepRuntime(deepcopy(model))
+    runtime.prepare(9)
+    for step in runtime._steps.values():
+        assert not WAITS & set(count_operations(step))
+
+
+def test_a_step_mixes_no_devices():
+    """Every tensor of a step is on the model's device; `meta` refuses any other as CUDA does."""
+    config, _ = preset('tiny')
+    runtime = StepRuntime(skeleton(config))
+    with torch.inference_mode():
+        runtime._prefill(16)
+        runtime._read_text(16)
+        runtime._decode()
+    assert runtime._token.is_meta
+
+
+def test_the_buffers_never_move(model: Vla):
+    """What a captured graph would read and write lies where it lay, whatever is asked."""
+    runtime = StepRuntime(deepcopy(model), reuse=ALWAYS)
+    runtime.act(_image(0), _ids(9))
+    buffers = [runtime._image, runtime._prompt, runtime._token, runtime._position, runtime._ids,
+               runtime._logits, *runtime.cache]
+    before = [each.data_ptr() for each in buffers]
+    runtime.act(_image(1), _ids(30))
+    assert [each.data_ptr() for each in buffers] == before
+
+
+def test_steps_are_captured_once_and_launched_ever_after(model: Vla):
+    """A step of 7 tokens is 1 prefill and 6 decoding launches, on captures made before it."""
+    captured, launches = [], []
+
+    def capture(step):
+        captured.append(step)
+
+        def replay():
+            launches.append(step)
+            step()
+        return replay
+
+    runtime = StepRuntime(deepcopy(model), capture=capture, reuse=ALWAYS)
+    runtime.prepare(9)
+    assert len(captured) == 3 and runtime.captured
+    for seed in range(2):
+        expected = _plain(model, _image(seed), _ids(12)).action_ids[0].tolist()
+        launches.clear()
+        assert runtime.act(_image(seed), _ids(12)).tolist() == expected
+        assert len(launches) == 7
+    assert len(captured) == 3
+
+
+def test_a_capture_that_fails_is_said_once_and_costs_no_answer(model: Vla, caplog):
+    """The same step runs uncaptured; nothing is tried again in the control loop."""
+    attempts = []
+
+    def capture(step):
+        attempts.append(step)
+        raise RuntimeError('operation not permitted when stream is capturing\nmore lines')
+
+    runtime = StepRuntime(deepcopy(model), capture=capture, reuse=ALWAYS)
+    with caplog.at_level(logging.WARNING):
+        answers = [runtime.act(_image(seed), _ids(9)).tolist() for seed in range(2)]
+    assert answers == [_plain(model, _image(seed), _ids(9)).action_ids[0].tolist()
+                       for seed in range(2)]
+    assert len(attempts) == 1 and len(caplog.records) == 1
+    assert 'uncaptured' in caplog.text and not runtime.captured
+    assert runtime.capture_error == 'operation not permitted when stream is capturing'
+
+
+def test_a_prompt_longer_than_the_largest_bucket_is_refused_by_its_length(model: Vla):
+    """The door names both lengths; the policy turns it over to the plain model."""
+    runtime = StepRuntime(deepcopy(model))
+    assert runtime.longest_prompt == 128
+    with pytest.raises(PromptTooLongError, match=r'129 tokens .*\(128\)'):
+        runtime.act(_image(0), _ids(129))
+
+
+def test_a_new_instruction_on_the_same_image_reads_only_its_own_tokens(model: Vla):
+    """Image keys and values come from the cache and the answer is that of a whole prefill."""
+    runtime = StepRuntime(deepcopy(model))
+    image = _image(0)
+    whole = count_operations(lambda: runtime.act(image, _ids(9)))  # and the steps are made
+    for length in (12, 5, 20):
+        ids = _ids(length, seed=length)
+        expected = _plain(model, image, ids)
+        short = count_operations(lambda: runtime.act(image, ids))
+        assert runtime._host_ids.tolist() == expected.action_ids[0].tolist()
+        torch.testing.assert_close(runtime.last_logits.log_softmax(-1),
+                                   expected.action_logprobs[0], atol=1e-5, rtol=0)
+        assert 'aten.convolution' in whole and 'aten.convolution' not in short
+
+
+def test_the_same_moment_again_costs_no_operation(model: Vla):
+    """The same image and instruction have the same answer; any other image is computed."""
+    runtime = StepRuntime(deepcopy(model))
+    image, ids = _image(0), _ids(9)
+    first = runtime.act(image, ids)
+    assert count_operations(lambda: runtime.act(image.copy(), ids)).total() == 0
+    assert np.array_equal(runtime.act(image, ids), first)
+    image[3, 3, 0] ^= 1
+    assert count_operations(lambda: runtime.act(image, ids)).total() > 100
+
+
+def test_tolerance_compares_with_the_image_that_was_computed():
+    """Small changes cannot add up unseen: the reference moves only when a step is computed."""
+    reuse, image = Reuse(tolerance=2), np.full((2, 2, 3), 100, np.uint8)
+    assert reuse.same(image + 2, image) and reuse.same(image - 2, image)
+    assert not reuse.same(image + 3, image)
+    assert not Reuse().same(image + 1, image) and Reuse().same(image.copy(), image)
+    assert not Reuse(enabled=False).same(image, image) and not reuse.same(image, None)
+    with pytest.raises(ValueError, match='0 ... 255'):
+        Reuse(tolerance=256)
+    runtime = StepRuntime(_model(), reuse=Reuse(tolerance=2))
+    runtime.act(image := _image(0) // 2, _ids(9))
+    for step in range(1, 4):
+        runtime.act(image + np.uint8(step), _ids(9))
+        assert np.array_equal(runtime._last_image, image + np.uint8(3 if step == 3 else 0))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+def test_captured_on_cuda_the_answers_are_the_plain_models(model: Vla):
+    """In fp32 the captured graphs decode the plain model's tokens."""
+    own = deepcopy(model).cuda()
+    runtime = StepRuntime(own)
+    for seed in range(3):
+        image, ids = _image(seed), _ids(9 + seed, seed)
+        assert runtime.act(image, ids).tolist() == \
+            _plain(model, image, ids).action_ids[0].tolist()
+    assert runtime.captured and runtime.capture_error is None

@@ -1,0 +1,121 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Choosing a runtime: what a device lacks is said, what was measured is remembered."""
+
+from dataclasses import replace
+import logging
+
+import numpy as np
+import pytest
+from rlrc_ros.types import Observation
+from rlrc_ros.vla import runtime_choice
+from rlrc_ros.vla.checkpoint import CheckpointError, inspect
+from rlrc_ros.vla.model import Vla
+from rlrc_ros.vla.policy import Policy
+from rlrc_ros.vla.runtime_choice import check_memory, check_runtime, choose, GIB
+from rlrc_training.presets import preset
+from tiny_vla import make_tiny_checkpoint
+import torch
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Return a tiny checkpoint."""
+    return make_tiny_checkpoint(tmp_path_factory.mktemp('runtime') / 'tiny')
+
+
+def _observation(seed: int, instruction: str = 'put carrot on red plate') -> Observation:
+    image = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    return Observation(image, instruction)
+
+
+def test_a_policy_answers_the_same_through_the_fast_runtime(folder):
+    """Actions are equal, number by number, and the time of the call is told."""
+    plain, fast = (Policy.open(folder, 'cpu', runtime=name) for name in ('eager', 'fast'))
+    assert fast.warm_up() > 0
+    for seed in range(3):
+        ours, theirs = (policy.act(_observation(seed)).actions[0] for policy in (fast, plain))
+        assert np.array_equal(ours.to_vector(), theirs.to_vector())
+    assert fast.timing.model_ms > 0
+
+
+def test_batches_and_long_prompts_go_to_the_plain_model_and_it_is_said_once(folder, caplog):
+    """A batch, or a prompt beyond the largest bucket, gets the plain model's answer."""
+    plain, fast = (Policy.open(folder, 'cpu', runtime=name) for name in ('eager', 'fast'))
+    batch = [_observation(0), _observation(1)]
+    long = [_observation(2, 'qzx' * 60)]
+    with caplog.at_level(logging.WARNING):
+        for observations in (batch, batch, long, long):
+            for ours, theirs in zip(fast.act_batch(observations), plain.act_batch(observations)):
+                assert np.array_equal(ours.actions[0].to_vector(), theirs.actions[0].to_vector())
+    assert len(caplog.records) == 2
+    assert 'batch of 2' in caplog.messages[0] and 'longer than' in caplog.messages[1]
+
+
+def test_an_unknown_runtime_is_refused_with_the_known_ones(folder):
+    """The message lists them and says what to set."""
+    with pytest.raises(CheckpointError, match='eager, fast, .*runtime:=fast'):
+        Policy.open(folder, 'cpu', runtime='turbo')
+
+
+def test_a_dtype_that_the_device_lacks_is_replaced_and_said(monkeypatch, caplog):
+    """Without bf16 arithmetic a CPU runs fp32; an old GPU opens weights in fp32."""
+    monkeypatch.setattr(runtime_choice, 'has_bf16', lambda device: False)
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda device: 'Old GPU')
+    with caplog.at_level(logging.WARNING):
+        assert check_runtime('fast-int8', 'cpu') == 'fast'
+        assert runtime_choice.dtype_for('cuda', 'fast') == torch.float32
+    assert 'no bf16' in caplog.messages[0] and 'Old GPU' in caplog.messages[1]
+    assert runtime_choice.candidates('cpu') == ('eager', 'fast')
+
+
+def test_a_gpu_with_too_little_memory_is_refused_with_the_scheme_that_fits(folder):
+    """Before loading: what is needed, what is free, and which number of bits would do."""
+    big = replace(inspect(folder), parameters=7_500_000_000, weight_bytes=15_000_000_000)
+    check_memory(big, 16 * GIB)
+    with pytest.raises(CheckpointError, match=r'14.5 GiB, cuda has 10.0 GiB free; int8'):
+        check_memory(big, 10 * GIB)
+    with pytest.raises(CheckpointError, match='int4 weights would fit: rlrc quantize'):
+        check_memory(big, 6 * GIB)
+    with pytest.raises(CheckpointError, match='rlrc prune .* or set device:=cpu'):
+        check_memory(big, 2 * GIB)
+    check_memory(replace(big, weight_bytes=4_000_000_000), 6 * GIB)  # quantised already
+
+
+def test_a_choice_is_measured_once_and_remembered(tmp_path, caplog):
+    """The second call reads the file; another architecture is measured on its own."""
+    config, _ = preset('tiny')
+    model = Vla(config).requires_grad_(False).eval()
+    model.initialise(torch.Generator().manual_seed(0))
+    memory = tmp_path / 'cache' / 'runtime.json'
+    with caplog.at_level(logging.INFO):
+        first = choose(model, 'cpu', memory)
+        second = choose(model, 'cpu', memory)
+    assert not first.remembered and second.remembered
+    assert second.runtime == first.runtime in first.milliseconds
+    assert set(first.milliseconds) == set(runtime_choice.candidates('cpu'))
+    assert first.cosines['fast'] > 0.999999
+    assert 'measured' in caplog.messages[0] and 'remembered' in caplog.messages[1]
+    memory.write_text('{not json')
+    assert not choose(model, 'cpu', memory).remembered
+
+
+def test_what_leaves_the_plain_models_logits_is_not_chosen(monkeypatch):
+    """A runtime below the least cosine loses, however fast it is."""
+    config, _ = preset('tiny')
+    model = Vla(config).requires_grad_(False).eval()
+    model.initialise(torch.Generator().manual_seed(0))
+    monkeypatch.setattr(runtime_choice, 'cosine', lambda *_: 0.5)
+    assert runtime_choice.measure(model, ('eager', 'fast')).runtime == 'eager'
