@@ -70,6 +70,7 @@ setup(
         'tokenizers', 'torch>=2.6', 'transformers>=5',
     ],
     extras_require={
+        'robot': ['rosbags', 'ruckig'],
         'train': ['rich', 'tensorboard', 'tqdm', 'tyro'],
         'sim': ['imageio', 'imageio-ffmpeg', 'mani_skill==3.0.1', 'setuptools<80'],
         'nf4': ['bitsandbytes'],

@@ -39,6 +39,11 @@ ROTATION_TOLERANCE_RAD = 1e-7
 """A solution is one when it is this close. Far finer than the arm's encoders resolve (1.5e-3 rad),
 so that the answer hardly depends on where the search began; it costs one more Newton step."""
 
+GOOD_POSITION_M = 1e-5
+GOOD_ROTATION_RAD = 1e-4
+"""What is still a solution when the iterations are used up: in a singular wrist the last digits
+come slowly, and this is below what the encoders resolve."""
+
 MAX_ITERATIONS = 60
 MAX_NEWTON_STEP_RAD = 0.4
 """Longest move of one joint in one iteration: keeps the solver on the branch it began on."""
@@ -76,8 +81,7 @@ class Kinematics:
         q = np.array(q_seed_rad, dtype=np.float64)
         for _ in range(MAX_ITERATIONS):
             error = pin.log6(self._pose(q).actInv(goal)).vector  # (6,) metres then radians
-            if (np.linalg.norm(error[:3]) < POSITION_TOLERANCE_M
-                    and np.linalg.norm(error[3:]) < ROTATION_TOLERANCE_RAD):
+            if _within(error, POSITION_TOLERANCE_M, ROTATION_TOLERANCE_RAD):
                 return q
             jacobian = pin.computeFrameJacobian(
                 self._model, self._data, q, self._ee, pin.ReferenceFrame.LOCAL)  # (6, 6)
@@ -85,11 +89,17 @@ class Kinematics:
             step = np.linalg.solve(
                 jacobian.T @ jacobian + damping * np.eye(6), jacobian.T @ error)
             q += step * min(1.0, MAX_NEWTON_STEP_RAD / max(np.abs(step).max(), 1e-12))
-        return None
+        error = pin.log6(self._pose(q).actInv(goal)).vector
+        return q if _within(error, GOOD_POSITION_M, GOOD_ROTATION_RAD) else None
 
     def _pose(self, q_rad: np.ndarray) -> pin.SE3:
         pin.forwardKinematics(self._model, self._data, q_rad)
         return pin.updateFramePlacement(self._model, self._data, self._ee)
+
+
+def _within(error: np.ndarray, position_m: float, rotation_rad: float) -> bool:
+    return (np.linalg.norm(error[:3]) < position_m
+            and np.linalg.norm(error[3:]) < rotation_rad)
 
 
 def rotation_from_rpy(rpy_rad: np.ndarray) -> np.ndarray:
