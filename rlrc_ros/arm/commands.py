@@ -17,9 +17,9 @@ Joint targets as the messages that an arm takes.
 
 `TrajectoryCommands` speaks to ros2_control's joint_trajectory_controller, to MoveIt and to the
 simulation: one point for the arm, one for the gripper, to be reached one control period after the
-stamp. `InterbotixCommands` speaks to Interbotix' xs_sdk driver, which has no watchdog, no clamp and
-no NaN check: what leaves here is what the motors do. Both are made by `command_style`, the one
-place that the node chooses in, and have the same members: `types`, `topics`, `messages`.
+stamp. `InterbotixCommands` speaks to the xs_sdk driver of Interbotix, which has no watchdog, clamp
+or NaN check: what leaves here is what the motors do. Both are made by `command_style` and have the
+same members: `types`, `topics`, `messages`.
 
 Joint angles in radians; the finger in metres as its joint measures it (half the opening).
 """

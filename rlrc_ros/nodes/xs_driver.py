@@ -86,8 +86,8 @@ class XsDriver:
                         f'{limit:.3f} to vla_node: not the same arm. Start the driver with '
                         'robot_model:=wx250s')
 
-    def _ask(self, service: type, name: str, **fields: object) -> object:
-        topic = f'{self._robot_name}/{name}'
+    def _ask(self, service: type, service_name: str, /, **fields: object) -> object:
+        topic = f'{self._robot_name}/{service_name}'
         client = self._node.create_client(service, topic, callback_group=self._group)
         try:
             answered = Event()
