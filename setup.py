@@ -80,12 +80,14 @@ setup(
         'console_scripts': [
             'rlrc = rlrc_ros.cli:main',
             'vla_node = rlrc_ros.nodes.vla_node:main',
+            'recorder_node = rlrc_ros.nodes.recorder_node:main',
             'sim_bridge = rlrc_sim.bridge_node:main',
         ],
         # The verbs are found at run time, so that the robot side imports no lab side.
         'rlrc.verbs': [
             'demo = rlrc_training.demo:main',
             'doctor = rlrc_ros.doctor:main',
+            'import-bags = rlrc_training.import_bags:main',
             'collect = rlrc_training.collect:main',
             'sft = rlrc_training.sft:main',
             'evaluate = rlrc_training.evaluate:main',
