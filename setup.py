@@ -87,6 +87,7 @@ setup(
         'rlrc.verbs': [
             'demo = rlrc_training.demo:main',
             'doctor = rlrc_ros.doctor:main',
+            'replay = rlrc_training.replay:main',
             'import-bags = rlrc_training.import_bags:main',
             'collect = rlrc_training.collect:main',
             'sft = rlrc_training.sft:main',

@@ -104,6 +104,10 @@ class VlaParameters:
     max_deadman_age_s: float = _parameter(
         0.25, 'A `deadman` message older than this counts as false, in s.',
         at_least=0.05, at_most=5.0)
+    max_joint_jump_rad: float = _parameter(
+        0.35, 'How far a joint may move from one joint state to the next, beyond what it can turn '
+        'in the time between, in rad; farther holds the arm until ~/reset_stop. 0: do not look.',
+        at_least=0.0, at_most=3.2)
     max_effort: list[float] = _parameter(
         list(EFFORT_LIMITS), 'Largest effort of each arm joint in joint_states, in the unit of '
         'the driver (Interbotix: mA). Beyond it the arm is held until ~/reset_stop.')

@@ -32,11 +32,6 @@ from rlrc_ros.types import StopReason
 
 LOCKSTEP_SILENCE_S = 10.0
 """In lockstep, silence this long means that the simulation is gone (a reset takes 1-2 s)."""
-JUMP_RAD = 0.35
-"""A joint that moved this much from one joint state to the next, beyond what it can turn in the
-time between, has not turned: the driver restarted, lost its zero or is somebody else."""
-JUMP_SETTLES_S = 0.5
-"""Joint states must be steady for this long after a jump before they are believed again."""
 LOCKSTEP_GRACE_S = 0.5
 """In lockstep, an image waits this long for the instruction and joint state sent before it:
 topics overtake each other."""
@@ -79,6 +74,9 @@ class Guards:
     """How long images may show the same pixels; 0: as long as they like."""
     max_effort: tuple[float, ...] | None = None
     """Largest effort of each arm joint; None: efforts are not looked at."""
+    max_joint_jump_rad: float = 0.0
+    """How far a joint may move between two joint states beyond what it can turn meanwhile; 0: as
+    far as it likes."""
     max_deadman_age_s: float | None = None
     """How old the deadman's `true` may be; None: there is no deadman switch."""
 
@@ -92,8 +90,7 @@ class Senses:
     ) -> None:
         """Begin knowing nothing."""
         self._guards = guards
-        self.overload: str | None = None
-        """What pushed too hard; stays until `forgive`."""
+        self._latched: Rejection | None = None
         self._deadman_s: float | None = None
         self.max_image_age_s = max_image_age_s
         self._max_joint_state_age_s = max_joint_state_age_s
@@ -112,11 +109,10 @@ class Senses:
         self._joints_invalid: str | None = None
         self._foreign: tuple[str, float] | None = None
         self._changed_s = 0.0
-        self._jumped: tuple[str, float] | None = None
 
     def forgive(self) -> None:
-        """Forget that a motor pushed too hard."""
-        self.overload = None
+        """Forget a motor that pushed too hard and joints that jumped."""
+        self._latched = None
 
     def press(self, pressed: bool, arrived_s: float) -> None:
         """Take note of the deadman switch."""
@@ -167,15 +163,18 @@ class Senses:
         self.joints = JointReading(values[:6], float(values[6]), stamp_ns, arrived_s)
 
     def _watch_jump(self, arm_rad: np.ndarray, arrived_s: float) -> None:
-        if self.joints is None or self._lockstep:
-            return  # in lockstep an episode may begin between two joint states
+        if self.joints is None or not self._guards.max_joint_jump_rad:
+            return
         moved = np.abs(arm_rad - self.joints.arm_rad)  # (6,)
-        possible = JUMP_RAD + JOINT_SPEED_RAD_S * (arrived_s - self.joints.arrived_s)
+        possible = (self._guards.max_joint_jump_rad
+                    + JOINT_SPEED_RAD_S * (arrived_s - self.joints.arrived_s))
         joint = int(moved.argmax())
         if moved[joint] > possible:
-            self._jumped = (
+            # It has not turned: the driver lost its zero, or is another arm's.
+            self._latched = Rejection(
+                StopReason.JOINT_STATE_INVALID,
                 f'{ARM_JOINTS[joint]} jumped by {moved[joint]:.2f} rad from one joint state to '
-                f'the next; held until they are steady for {JUMP_SETTLES_S:g} s', arrived_s)
+                'the next. See that the joint states are true, then call ~/reset_stop')
 
     def _watch_effort(self, names: Sequence[str], efforts: Sequence[float]) -> None:
         if self._guards.max_effort is None or len(efforts) != len(names):
@@ -183,9 +182,9 @@ class Senses:
         by_name = dict(zip(names, efforts, strict=True))
         for name, most in zip(ARM_JOINTS, self._guards.max_effort, strict=True):
             if not abs(by_name[name]) <= most:  # NaN too
-                self.overload = (
-                    f'{name} pushed with {by_name[name]:.0f}; at most {most:.0f}. Free the arm, '
-                    'then call ~/reset_stop')
+                self._latched = Rejection(
+                    StopReason.EFFORT_LIMIT, f'{name} pushed with {by_name[name]:.0f}; at most '
+                    f'{most:.0f}. Free the arm, then call ~/reset_stop')
 
     def in_step(self) -> bool:
         """Return whether the joint state belongs to the image (always so outside lockstep)."""
@@ -206,8 +205,8 @@ class Senses:
 
     def fault(self, now: Now) -> Rejection | None:
         """Return why nothing can be decided now, or None."""
-        if self.overload is not None:
-            return Rejection(StopReason.EFFORT_LIMIT, self.overload)
+        if self._latched is not None:
+            return self._latched
         if self._guards.max_deadman_age_s is not None and (
                 self._deadman_s is None
                 or now.steady_s - self._deadman_s > self._guards.max_deadman_age_s):
@@ -237,8 +236,6 @@ class Senses:
     def _joint_fault(self, now: Now) -> Rejection | None:
         if self._joints_invalid is not None:
             return Rejection(StopReason.JOINT_STATE_INVALID, self._joints_invalid)
-        if self._jumped is not None and now.steady_s - self._jumped[1] < JUMP_SETTLES_S:
-            return Rejection(StopReason.JOINT_STATE_INVALID, self._jumped[0])
         foreign = None
         if self._foreign is not None and (
                 now.steady_s - self._foreign[1] <= max(1.0, self._max_joint_state_age_s)):

@@ -203,6 +203,7 @@ class VlaNode(LifecycleNode):
         senses = Senses(parameters.max_image_age_s, parameters.max_joint_state_age_s,
                         lockstep=parameters.lockstep, guards=Guards(
                             parameters.max_frozen_image_s, tuple(parameters.max_effort),
+                            parameters.max_joint_jump_rad,
                             parameters.max_deadman_age_s if parameters.deadman else None))
         self._commands = command_style(parameters.command_style, parameters.robot_name)
         self._stream = joint_stream(parameters)
