@@ -71,6 +71,7 @@ setup(
         'tokenizers', 'torch>=2.6', 'transformers>=5',
     ],
     extras_require={
+        'robot': ['rosbags', 'ruckig'],
         'train': ['matplotlib', 'rich', 'tensorboard', 'tqdm', 'tyro'],
         'sim': ['imageio', 'imageio-ffmpeg', 'mani_skill==3.0.1', 'setuptools<80'],
         'nf4': ['bitsandbytes'],
@@ -80,12 +81,15 @@ setup(
         'console_scripts': [
             'rlrc = rlrc_ros.cli:main',
             'vla_node = rlrc_ros.nodes.vla_node:main',
+            'recorder_node = rlrc_ros.nodes.recorder_node:main',
             'sim_bridge = rlrc_sim.bridge_node:main',
         ],
         # The verbs are found at run time, so that the robot side imports no lab side.
         'rlrc.verbs': [
             'demo = rlrc_training.demo:main',
             'doctor = rlrc_ros.doctor:main',
+            'replay = rlrc_training.replay:main',
+            'import-bags = rlrc_training.import_bags:main',
             'collect = rlrc_training.collect:main',
             'sft = rlrc_training.sft:main',
             'prune = rlrc_training.prune:main',

@@ -13,14 +13,16 @@
 # limitations under the License.
 
 """
-Start the simulated arm and vla_node, and bring vla_node up.
+Start vla_node and the arm it drives, and bring vla_node up.
 
-    ros2 launch rlrc_ros vla.launch.py
-    ros2 launch rlrc_ros vla.launch.py checkpoint:=runs/sft/best mode:=real_time
+    ros2 launch rlrc_ros vla.launch.py                                     # the simulated arm
+    ros2 launch rlrc_ros vla.launch.py arm:=ros2_control image:=/camera/camera/color/image_raw
+    ros2 launch rlrc_ros vla.launch.py arm:=interbotix dry_run:=false
     ros2 launch rlrc_ros vla.launch.py --show-args
 
-Without arguments: the simulation, driven by the checkpoint that came with the package. The launch
-ends when either process ends, and says why when vla_node cannot be configured.
+Without arguments: the simulation, driven by the checkpoint that came with the package. On hardware
+nothing is sent until `dry_run:=false` says so, and the driver is started by its own launch file.
+The launch ends when a node ends, and says why when vla_node cannot be configured.
 """
 
 from launch import LaunchContext, LaunchDescription
@@ -42,23 +44,30 @@ from lifecycle_msgs.msg import Transition
 from rlrc_ros.paths import config_file, shipped_checkpoint
 from rlrc_ros.vla.checkpoint import inspect
 
-ARMS = ('sim',)
+ARMS = ('sim', 'ros2_control', 'interbotix')
 MODES = ('lockstep', 'real_time')
 BOOLEANS = {'true': True, 'false': False}
 
 ARGUMENTS = (
-    ('arm', 'sim', 'Which arm to drive: sim, the simulated WidowX-250S.'),
-    ('mode', 'lockstep', 'lockstep: the simulation waits for each command, so a run repeats. '
-     'real_time: time passes as it does for a real arm.'),
+    ('arm', 'sim', 'sim: the simulated WidowX-250S. ros2_control: joint trajectories to '
+     'arm_controller and gripper_controller. interbotix: the xs_sdk driver.'),
+    ('mode', 'lockstep', 'sim only. lockstep: the simulation waits for each command, so a run '
+     'repeats. real_time: time passes as it does for a real arm.'),
     ('checkpoint', '', 'Folder of the checkpoint that drives the arm; empty: the shipped one.'),
-    ('instruction', '', 'What to do in every episode; empty: what each task asks for.'),
-    ('dry_run', 'false', 'true: compute every command, send none.'),
-    ('use_sim_time', 'true', 'true: follow /clock, which the simulation publishes.'),
-    ('namespace', '', 'Namespace of both nodes and all their topics.'),
+    ('instruction', '', 'What to do; empty: what each simulated task asks for, and on hardware '
+     'nothing until the topic `instruction` says something.'),
+    ('dry_run', '', 'true: compute every command, send none. Empty: true on hardware, false in '
+     'simulation.'),
+    ('image', 'image', 'Topic of the camera image.'),
+    ('joint_states', '', "Topic of the joint states; empty: the arm's usual one."),
+    ('robot_name', 'wx250s', 'Namespace of the driver and of its controllers (hardware).'),
+    ('use_sim_time', '', 'true: follow /clock. Empty: true with arm:=sim, else false.'),
+    ('namespace', '', 'Namespace of our nodes and all their topics.'),
     ('params_file', '', 'Parameter file of vla_node; empty: the shipped vla.yaml.'),
     ('sim_params_file', '', 'Parameter file of sim_bridge; empty: the shipped sim.yaml.'),
     ('log_level', 'info', 'debug, info, warn, error or fatal.'),
     ('autostart', 'true', 'false: leave vla_node unconfigured, for `ros2 lifecycle set`.'),
+    ('rviz', 'false', 'true: show camera, arm and the target that is commanded, in RViz.'),
 )
 """Name, default and meaning of every launch argument."""
 
@@ -72,32 +81,60 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def start_nodes(context: LaunchContext) -> list:
-    """Check the arguments and return the two nodes, with what brings vla_node up."""
+    """Check the arguments and return the nodes, with what brings vla_node up."""
     given = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
-    one_of('arm', given['arm'], ARMS)
-    lockstep = one_of('mode', given['mode'], MODES) == 'lockstep'
+    arm = one_of('arm', given['arm'], ARMS)
+    simulated = arm == 'sim'
+    lockstep = one_of('mode', given['mode'], MODES) == 'lockstep' and simulated
+    given['dry_run'] = given['dry_run'] or str(not simulated)
+    given['use_sim_time'] = given['use_sim_time'] or str(simulated)
     summary = inspect(given['checkpoint'] or shipped_checkpoint())
     height_px, width_px = summary.image_size_px
-    sim_bridge = Node(
-        package='rlrc_ros', executable='sim_bridge', name='sim_bridge',
-        namespace=given['namespace'], output='screen', on_exit=Shutdown(),
-        parameters=[given['sim_params_file'] or str(config_file('sim.yaml')), {
-            'mode': given['mode'], 'image_height_px': height_px, 'image_width_px': width_px,
-            'instruction': ParameterValue(given['instruction'], value_type=str)}],
-        arguments=['--ros-args', '--log-level', given['log_level']])
+    files = [given['params_file'] or str(config_file('vla.yaml'))]
+    if simulated and not given['params_file']:
+        files.append(str(config_file('vla_sim.yaml')))
     vla_node = LifecycleNode(
         package='rlrc_ros', executable='vla_node', name='vla_node',
         namespace=given['namespace'], output='screen', on_exit=Shutdown(),
-        parameters=[given['params_file'] or str(config_file('vla.yaml')), {
+        parameters=[*files, {
             'checkpoint': ParameterValue(str(summary.folder), value_type=str),
             'instruction': ParameterValue(given['instruction'], value_type=str),
+            'command_style': 'interbotix' if arm == 'interbotix' else 'joint_trajectory',
+            'command_stamp': 'image' if simulated else 'zero',
+            'robot_name': given['robot_name'],
             'dry_run': boolean('dry_run', given), 'lockstep': lockstep,
             'use_sim_time': boolean('use_sim_time', given)}],
+        remappings=remappings(arm, given),
         arguments=['--ros-args', '--log-level', given['log_level']])
+    nodes = [vla_node]
+    if simulated:
+        nodes.insert(0, Node(
+            package='rlrc_ros', executable='sim_bridge', name='sim_bridge',
+            namespace=given['namespace'], output='screen', on_exit=Shutdown(),
+            parameters=[given['sim_params_file'] or str(config_file('sim.yaml')), {
+                'mode': given['mode'], 'image_height_px': height_px, 'image_width_px': width_px,
+                'instruction': ParameterValue(given['instruction'], value_type=str)}],
+            arguments=['--ros-args', '--log-level', given['log_level']]))
+    if boolean('rviz', given):
+        nodes.append(Node(package='rviz2', executable='rviz2', name='rviz',
+                          arguments=['-d', str(config_file('vla.rviz'))]))
+    autostart = boolean('autostart', given)
     return [
-        *(bring_up(vla_node) if boolean('autostart', given) else []), sim_bridge, vla_node,
-        *([change_state(vla_node, Transition.TRANSITION_CONFIGURE)]
-          if boolean('autostart', given) else [])]
+        *(bring_up(vla_node) if autostart else []), *nodes,
+        *([change_state(vla_node, Transition.TRANSITION_CONFIGURE)] if autostart else [])]
+
+
+def remappings(arm: str, given: dict[str, str]) -> list[tuple[str, str]]:
+    """Return vla_node's remappings: the camera's topic, and the driver's namespace on hardware."""
+    found = [] if given['image'] == 'image' else [('image', given['image'])]
+    joint_states = given['joint_states']
+    if arm != 'sim':
+        joint_states = joint_states or f'{given["robot_name"]}/joint_states'
+    if arm == 'ros2_control':
+        found += [(f'{part}_controller/joint_trajectory',
+                   f'{given["robot_name"]}/{part}_controller/joint_trajectory')
+                  for part in ('arm', 'gripper')]
+    return [*found, *([('joint_states', joint_states)] if joint_states else [])]
 
 
 def bring_up(node: LifecycleNode) -> list[RegisterEventHandler]:

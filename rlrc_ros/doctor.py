@@ -30,6 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 from importlib import util
+import json
 from pathlib import Path
 import platform
 import subprocess
@@ -177,6 +178,23 @@ def describe_checkpoint(folder: Path | None) -> list[Check]:
     return [Check(name, Status.OK, text) for name, text in lines.items()]
 
 
+def check_robot(arguments: list[str]) -> list[Check]:
+    """Return what the robot's topics say: camera, joint states, who listens to commands."""
+    try:
+        process = subprocess.run(
+            [sys.executable, '-m', 'rlrc_ros.nodes.robot_probe', *arguments], check=False,
+            capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, stdin=subprocess.DEVNULL)
+        rows = [json.loads(row) for row in process.stdout.splitlines() if row.startswith('{')]
+    except subprocess.TimeoutExpired:
+        rows, process = [], None
+    if not rows:
+        said = process.stderr.strip().splitlines()[-1:] if process else ['no answer']
+        return [Check('robot', Status.MISSING, ' '.join(said) or 'no output',
+                      'python -m rlrc_ros.nodes.robot_probe')]
+    return [Check(row['name'], Status.OK if row['ok'] else Status.MISSING, row['found'],
+                  row['to_type']) for row in rows]
+
+
 def run_checks(folder: Path | None, robot: bool) -> list[Check]:
     """Run all checks, the slow ones side by side, and return them in reading order."""
     jobs: list[Callable[[], Check]] = [
@@ -216,8 +234,19 @@ def main(argv: list[str] | None = None) -> int:
                         help='a checkpoint folder; without it, the one that came along')
     parser.add_argument('--robot', action='store_true',
                         help='this machine runs beside a real arm and needs no simulated one')
+    topics = parser.add_argument_group('with --robot')
+    topics.add_argument('--image', default='image', help='topic of the camera image')
+    topics.add_argument('--joint-states', default='wx250s/joint_states')
+    topics.add_argument('--robot-name', default='wx250s', help='namespace of the driver')
+    topics.add_argument('--view', type=Path, help='a picture of the view the policy was trained '
+                        'on; the camera is laid over it in out/camera_overlay.png')
     options = parser.parse_args(argv)
     checks = run_checks(options.checkpoint, options.robot)
+    if options.robot:
+        checks += check_robot([
+            '--image', options.image, '--joint-states', options.joint_states,
+            '--robot-name', options.robot_name,
+            *(['--view', str(options.view)] if options.view else [])])
     print(table(checks))
     missing = [check.name for check in checks if check.status is Status.MISSING]
     print(f'\nmissing: {", ".join(missing)}' if missing else '\nall that is required is here')

@@ -95,6 +95,8 @@ class StopReason(Enum):
     """No image has arrived yet."""
     IMAGE_STALE = 'image_stale'
     """The newest image is older than `max_image_age_s`."""
+    IMAGE_FROZEN = 'image_frozen'
+    """Images arrive, but they have shown the same picture for longer than `max_frozen_image_s`."""
     IMAGE_INVALID = 'image_invalid'
     """The image has an encoding or size that the checkpoint cannot take."""
     NO_JOINT_STATE = 'no_joint_state'
@@ -102,7 +104,18 @@ class StopReason(Enum):
     JOINT_STATE_STALE = 'joint_state_stale'
     """The newest joint state is older than `max_joint_state_age_s`."""
     JOINT_STATE_INVALID = 'joint_state_invalid'
-    """A joint state without the arm's joint names, or with a number that is not finite."""
+    """A joint state without the arm's joint names, with a number that is not finite, or that
+    jumped farther than a joint can turn."""
+    EFFORT_LIMIT = 'effort_limit'
+    """A motor pushed harder than `max_effort`; only ~/reset_stop releases it."""
+    DEADMAN = 'deadman'
+    """The deadman switch is not pressed, or has not been heard of for too long."""
+    DRIVER_GONE = 'driver_gone'
+    """Nobody listens to the commands: the arm's driver or controller is not there."""
+    OTHER_COMMANDER = 'other_commander'
+    """Somebody else publishes on the topics that command the arm."""
+    WATCHDOG = 'watchdog'
+    """The control loop itself has not run for longer than `max_control_gap_s`."""
     ACTION_NOT_FINITE = 'action_not_finite'
     """The policy answered NaN or infinity."""
     ACTION_TOO_LARGE = 'action_too_large'
@@ -115,6 +128,10 @@ class StopReason(Enum):
     """A joint target lies outside its limits less the margin."""
     JOINT_SPEED = 'joint_speed'
     """A joint would have to move faster than allowed."""
+    JOINT_ACCELERATION = 'joint_acceleration'
+    """A joint would have to change its speed faster than allowed."""
+    COLLISION = 'collision'
+    """A link would come too close to another one or to the table."""
     INFERENCE_FAILED = 'inference_failed'
     """The policy raised an exception."""
     INFERENCE_LATE = 'inference_late'

@@ -128,7 +128,8 @@ def start_nodes(config: DemoConfig, checkpoint: CheckpointSummary) -> list[NodeP
     if lockstep:
         policy['max_inference_s'] = PATIENCE_S
     return [
-        NodeProcess('vla_node', 'rlrc_ros.nodes.vla_node', arguments('vla.yaml', policy),
+        NodeProcess('vla_node', 'rlrc_ros.nodes.vla_node',
+                    [*arguments('vla.yaml', {}), *arguments('vla_sim.yaml', policy)],
                     config.out / 'vla_node.log', environment),
         NodeProcess('sim_bridge', 'rlrc_sim.bridge_node', arguments('sim.yaml', arm),
                     config.out / 'sim_bridge.log', environment)]

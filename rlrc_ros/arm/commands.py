@@ -17,13 +17,15 @@ Joint targets as the messages that an arm takes.
 
 `TrajectoryCommands` speaks to ros2_control's joint_trajectory_controller, to MoveIt and to the
 simulation: one point for the arm, one for the gripper, to be reached one control period after the
-stamp. A driver with messages of its own gets a class of its own here with the same three members
-(`TYPE`, `TOPICS`, `messages`); `COMMAND_STYLES` is the one table that the node chooses from.
+stamp. `InterbotixCommands` speaks to the xs_sdk driver of Interbotix, which has no watchdog, clamp
+or NaN check: what leaves here is what the motors do. Both are made by `command_style` and have the
+same members: `types`, `topics`, `messages`.
 
 Joint angles in radians; the finger in metres as its joint measures it (half the opening).
 """
 
 from collections.abc import Sequence
+from types import ModuleType
 
 from builtin_interfaces.msg import Duration, Time
 from rlrc_ros.arm.limits import ARM_JOINTS, FINGER_JOINT
@@ -34,12 +36,12 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 class TrajectoryCommands:
     """One-point joint trajectories, the portable way to stream targets."""
 
-    TYPE = JointTrajectory
-    TOPICS = ('arm_controller/joint_trajectory', 'gripper_controller/joint_trajectory')
+    types = (JointTrajectory, JointTrajectory)
+    topics = ('arm_controller/joint_trajectory', 'gripper_controller/joint_trajectory')
     """Topics relative to the node's namespace, in the order of `messages`."""
 
     @staticmethod
-    def messages(command: JointCommand, stamp_ns: int, period_s: float) -> list[JointTrajectory]:
+    def messages(command: JointCommand, stamp_ns: int, period_s: float) -> list[object]:
         """
         Return the arm's and the gripper's message.
 
@@ -52,8 +54,47 @@ class TrajectoryCommands:
         ]
 
 
-COMMAND_STYLES = {'joint_trajectory': TrajectoryCommands}
-"""Ways to command an arm, by the name that the parameter `command_style` takes."""
+class InterbotixCommands:
+    """Position commands of the xs_sdk driver: the group `arm`, the single joint `gripper`."""
+
+    def __init__(self, robot_name: str) -> None:
+        """Import the driver's messages; raises ModuleNotFoundError with what to install."""
+        messages = interbotix_interfaces().msg
+        self.types = (messages.JointGroupCommand, messages.JointSingleCommand)
+        self.topics = tuple(
+            f'{robot_name}/commands/{kind}' for kind in ('joint_group', 'joint_single'))
+
+    def messages(self, command: JointCommand, stamp_ns: int, period_s: float) -> list[object]:
+        """
+        Return the arm's and the gripper's message; the driver knows no stamp and no period.
+
+        In mode `linear_position` the gripper takes the distance between the two fingers, while
+        joint_states reports each finger's distance from the middle: a factor of two.
+        """
+        group, single = self.types
+        return [group(name=INTERBOTIX_ARM, cmd=[float(angle) for angle in command.arm_rad]),
+                single(name=INTERBOTIX_GRIPPER, cmd=2.0 * command.finger_m)]
+
+
+INTERBOTIX_ARM, INTERBOTIX_GRIPPER = 'arm', 'gripper'
+
+
+def command_style(name: str, robot_name: str) -> TrajectoryCommands | InterbotixCommands:
+    """Return the way to command an arm that the parameter `command_style` names."""
+    return TrajectoryCommands() if name == 'joint_trajectory' else InterbotixCommands(robot_name)
+
+
+def interbotix_interfaces() -> ModuleType:
+    """Return the package interbotix_xs_msgs; raises ModuleNotFoundError with what to install."""
+    try:
+        import interbotix_xs_msgs.msg
+        import interbotix_xs_msgs.srv
+    except ImportError as error:  # also a package built for another Python or ROS
+        raise ModuleNotFoundError(
+            f'the Interbotix driver needs the package interbotix_xs_msgs ({error}). Type:  '
+            'sudo apt install ros-$ROS_DISTRO-interbotix-xs-msgs   or source the workspace of '
+            "Interbotix' install script", name='interbotix_xs_msgs') from error
+    return interbotix_xs_msgs
 
 
 def one_point(

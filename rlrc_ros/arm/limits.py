@@ -42,6 +42,10 @@ JOINT_UPPER_RAD = _constant(3.14158, 1.98968, 1.60570, 3.14158, 2.14675, 3.14158
 JOINT_SPEED_RAD_S = pi
 """Every joint's velocity limit in the joint table."""
 
+EFFORT_LIMITS = (1370.0, 1710.0, 1030.0, 1030.0, 1030.0, 1200.0)
+"""Effort beyond which BridgeData's controller gives up, joint by joint, in the driver's unit (mA):
+(800, 1000, 600, 600, 600, 700) * 1.7 + 10."""
+
 FINGER_OPEN_M = 0.037
 FINGER_CLOSED_M = 0.015
 """Distance of one finger from the middle plane at its two limits (joint table)."""

@@ -16,7 +16,8 @@
 The last gate before the arm: one action in, one joint command or one reason out.
 
 The order is the order of the questions a person would ask: is it a number, is the step small, does
-the target stay in the box, can the arm reach it, within its joint limits, at its speed. A command
+the target stay in the box, can the arm reach it and is the answer near, within its joint limits,
+at its speed and acceleration, clear of itself and of the table. A command
 is refused whole: nothing is clipped, because a clipped step is no longer what the policy decided
 and its next delta would build on a pose that the policy never chose. After a refusal the last
 accepted target stays and the next image brings a new decision, so a policy at the edge of the box
@@ -29,6 +30,7 @@ WidowX driver checks nothing: this gate does not rely on either. Metres, radians
 from dataclasses import dataclass, field
 
 import numpy as np
+from rlrc_ros.arm.clearance import ClearanceModel, Clearances
 from rlrc_ros.arm.kinematics import Kinematics, next_target
 from rlrc_ros.arm.limits import (
     ARM_JOINTS,
@@ -61,6 +63,21 @@ class SafetyLimits:
     """Joint targets keep this distance from the joint's mechanical limits."""
     max_joint_speed_rad_s: float = JOINT_SPEED_RAD_S
     """Fastest allowed joint; the motors' own limit is pi."""
+    max_joint_step_rad: float = 0.6
+    """Inverse kinematics is `near` when no joint is farther than this from where it is now."""
+    max_joint_acceleration_rad_s2: float = 15.0
+    """Largest change of a joint's mean speed from one step to the next, per second. BridgeData's
+    controller lets the motors do 16 for its largest step (0.25 rad in 0.25 s, 0.1 s of it to speed
+    up); the shipped policy's steps reach 12.2 (717 steps of 30 episodes)."""
+    self_clearance_m: float = 0.01
+    """Links that are not neighbours keep this distance."""
+    table_height_m: float = -0.0005
+    """The table's top in base_link; the base plate stands on it."""
+    table_clearance_m: float = 0.005
+    """Every link but the fingers keeps this distance from the table."""
+    finger_clearance_m: float = -0.03
+    """Likewise the fingers' tips. Below zero a target may press into the table: the box's floor
+    of BridgeData lets tips go to -0.026, and the shipped policy was taught to (-0.025 reached)."""
     period_s: float = 1.0 / CONTROL_HZ
     """Time that one step has to reach its joint target."""
 
@@ -68,12 +85,16 @@ class SafetyLimits:
         """Refuse limits that allow nothing or more than the arm can do (ValueError)."""
         bounds = (
             ('max_step_m', 0.0, 0.5), ('max_step_rad', 0.0, 3.2), ('joint_margin_rad', -1e-9, 0.5),
-            ('max_joint_speed_rad_s', 0.0, JOINT_SPEED_RAD_S), ('period_s', 0.0, 10.0))
+            ('max_joint_speed_rad_s', 0.0, JOINT_SPEED_RAD_S), ('period_s', 0.0, 10.0),
+            ('max_joint_step_rad', 0.0, 3.2), ('max_joint_acceleration_rad_s2', 0.0, 1000.0),
+            ('self_clearance_m', -0.1, 0.2), ('table_height_m', -1.0, 1.0),
+            ('table_clearance_m', -0.1, 0.2), ('finger_clearance_m', -0.1, 0.2))
         for name, above, most in bounds:
             value = getattr(self, name)
             if not above < value <= most:
+                least = 0.0 if above == -1e-9 else above
                 raise ValueError(
-                    f'{name} is {value}; it must be above {max(above, 0):g} and at most {most:g}')
+                    f'{name} is {value}; it must be above {least:g} and at most {most:g}')
         for name in ('workspace_lower_m', 'workspace_upper_m'):
             corner = getattr(self, name)
             if len(corner) != 3 or not np.isfinite(corner).all():
@@ -112,16 +133,21 @@ class SafetyGate:
     limits: SafetyLimits = field(default_factory=SafetyLimits)
     kinematics: Kinematics = field(default_factory=Kinematics)
 
+    def __post_init__(self) -> None:
+        """Build the collision shapes (a millisecond)."""
+        self.clearance = ClearanceModel(self.limits.table_height_m)
+
     def check(
         self, action: Action, T_base_ee_target: np.ndarray, q_measured_rad: np.ndarray,
-        q_commanded_rad: np.ndarray | None = None,
+        q_commanded_rad: np.ndarray | None = None, v_commanded_rad_s: np.ndarray | None = None,
     ) -> JointCommand | Rejection:
         """
         Return the joint command for `action`, or the first reason against it.
 
         `T_base_ee_target` (4, 4) is the last target, to which the action is added;
         `q_measured_rad` (6,) seeds the inverse kinematics; `q_commanded_rad` (6,) is the last
-        joint command, None before the first one.
+        joint command, None before the first one; `v_commanded_rad_s` (6,) is the mean speed of
+        the step that led there, None for an arm at rest.
         """
         rejection = self._check_step(action)
         if rejection is not None:
@@ -137,10 +163,75 @@ class SafetyGate:
                 StopReason.UNREACHABLE,
                 f'no joint angles near the present ones reach ({x:.3f}, {y:.3f}, {z:.3f}) m '
                 'with the wanted orientation')
-        rejection = self._check_joints(q, q_measured_rad, q_commanded_rad)
+        q_from_rad = q_measured_rad if q_commanded_rad is None else q_commanded_rad
+        finger_m = finger_target_m(action.gripper)
+        rejection = (
+            self._check_near(q, q_measured_rad)
+            or self._check_joints(q, q_measured_rad, q_commanded_rad)
+            or self._check_acceleration(q, q_from_rad, v_commanded_rad_s)
+            or self._check_clearance(q, q_from_rad, finger_m))
         if rejection is not None:
             return rejection
-        return JointCommand(q, finger_target_m(action.gripper), T_next)
+        return JointCommand(q, finger_m, T_next)
+
+    def _check_near(self, q_rad: np.ndarray, q_measured_rad: np.ndarray) -> Rejection | None:
+        far = np.abs(q_rad - q_measured_rad)  # (6,)
+        joint = int(far.argmax())
+        if far[joint] <= self.limits.max_joint_step_rad:
+            return None
+        return Rejection(
+            StopReason.UNREACHABLE,
+            f'the nearest joint angles that reach the target turn {ARM_JOINTS[joint]} by '
+            f'{far[joint]:.2f} rad from where it is; at most {self.limits.max_joint_step_rad:g}')
+
+    def _check_acceleration(
+        self, q_rad: np.ndarray, q_from_rad: np.ndarray, v_from_rad_s: np.ndarray | None,
+    ) -> Rejection | None:
+        before = np.zeros(6) if v_from_rad_s is None else v_from_rad_s
+        change = np.abs((q_rad - q_from_rad) / self.limits.period_s - before)  # (6,)
+        acceleration = change / self.limits.period_s
+        joint = int(acceleration.argmax())
+        if acceleration[joint] <= self.limits.max_joint_acceleration_rad_s2:
+            return None
+        return Rejection(
+            StopReason.JOINT_ACCELERATION,
+            f'{ARM_JOINTS[joint]} would change its speed by {acceleration[joint]:.1f} rad/s2; at '
+            f'most {self.limits.max_joint_acceleration_rad_s2:g}')
+
+    def _check_clearance(
+        self, q_rad: np.ndarray, q_from_rad: np.ndarray, finger_m: float,
+    ) -> Rejection | None:
+        start = None
+        # Half-way too: the longest step turns a joint by 0.6 rad, some 15 cm at full stretch.
+        for q in ((q_from_rad + q_rad) / 2, q_rad):
+            there = self.clearance.at(q, finger_m)
+            shortfalls = self._shortfalls(there)
+            if not any(shortfalls):
+                continue
+            # As with the box: an arm that begins too close (folded to sleep) may move apart.
+            start = start or self._shortfalls(self.clearance.at(q_from_rad, finger_m))
+            if all(short <= max(0.0, before - ROUNDING)
+                   for short, before in zip(shortfalls, start, strict=True)):
+                continue
+            return Rejection(StopReason.COLLISION, self._too_close(there, shortfalls))
+        return None
+
+    def _shortfalls(self, there: Clearances) -> tuple[float, float, float]:
+        """Return by how much each clearance (self, table, fingers) falls short; 0 where kept."""
+        limits = self.limits
+        return (max(0.0, limits.self_clearance_m - there.self_m),
+                max(0.0, limits.table_clearance_m - there.table_m),
+                max(0.0, limits.finger_clearance_m - there.finger_m))
+
+    def _too_close(self, there: Clearances, shortfalls: tuple[float, float, float]) -> str:
+        limits = self.limits
+        return (
+            f'{" and ".join(there.self_pair)} would be {there.self_m * 1e3:.0f} mm apart; at '
+            f'least {limits.self_clearance_m * 1e3:g} mm',
+            f'{there.table_link} would be {there.table_m * 1e3:.0f} mm above the table; at least '
+            f'{limits.table_clearance_m * 1e3:g} mm',
+            f'a finger would be {there.finger_m * 1e3:.0f} mm above the table; at least '
+            f'{limits.finger_clearance_m * 1e3:g} mm')[int(np.argmax(shortfalls))]
 
     def _check_step(self, action: Action) -> Rejection | None:
         if not np.isfinite(action.to_vector()).all():

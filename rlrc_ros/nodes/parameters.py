@@ -24,7 +24,12 @@ written out, and a test compares the two. Write it anew after a change:
 from dataclasses import dataclass, field, fields
 from math import isfinite
 
-from rlrc_ros.arm.limits import JOINT_SPEED_RAD_S, WORKSPACE_LOWER_M, WORKSPACE_UPPER_M
+from rlrc_ros.arm.limits import (
+    EFFORT_LIMITS,
+    JOINT_SPEED_RAD_S,
+    WORKSPACE_LOWER_M,
+    WORKSPACE_UPPER_M,
+)
 from rlrc_ros.arm.safety import SafetyLimits
 from rlrc_ros.types import RUNTIMES
 from rlrc_ros.vla.config import MAIN_CAMERA, PROPRIO_LAYOUTS
@@ -78,24 +83,50 @@ class VlaParameters:
         'reliable', 'QoS of the subscriptions to `image` and `joint_states`. A camera that '
         'publishes best effort needs best_effort here.', choices=('reliable', 'best_effort'))
     command_style: str = _parameter(
-        'joint_trajectory', 'Messages that the arm takes.', choices=('joint_trajectory',))
+        'joint_trajectory', 'Messages that the arm takes: trajectories for ros2_control and the '
+        "simulation, or those of Interbotix' xs_sdk.", choices=('joint_trajectory', 'interbotix'))
+    robot_name: str = _parameter(
+        'wx250s', 'Namespace of the xs_sdk driver (command_style interbotix).')
     command_stamp: str = _parameter(
         'image', 'Stamp of a command: that of the image it answers (lockstep needs it), or zero, '
         'which a trajectory controller reads as: begin now.', choices=('image', 'zero'))
     base_frame: str = _parameter('base_link', 'Frame that ~/target_pose is stamped with.')
+    stream_hz: float = _parameter(
+        0.0, "Rate at which a command timer moves towards the policy's targets within the limits "
+        'on speed, acceleration and jerk; 20 ... 50 on an arm that follows a stream, 0: the '
+        'targets themselves, once per step.', at_least=0.0, at_most=50.0)
     tick_hz: float = _parameter(
         50.0, 'Rate of the control timer, which looks after ages, pace and answers.',
         at_least=5.0, at_most=500.0)
     max_image_age_s: float = _parameter(
-        0.5, 'An older image (by its stamp, or by arrival on the steady clock) holds the arm, in '
+        0.3, 'An older image (by its stamp, or by arrival on the steady clock) holds the arm, in '
         's.', at_least=0.01, at_most=10.0)
     max_joint_state_age_s: float = _parameter(
-        0.2, 'An older joint state (likewise) holds the arm, in s. A real arm at 50 Hz or more '
-        'can take 0.1; the simulation on two busy cores leaves gaps of 0.16.',
-        at_least=0.01, at_most=10.0)
+        0.1, 'An older joint state (likewise) holds the arm, in s.', at_least=0.01, at_most=10.0)
+    max_frozen_image_s: float = _parameter(
+        0.3, 'Images that repeat the same pixels for longer hold the arm, in s; 0: do not look. '
+        'A camera has noise, a simulation may have none.', at_least=0.0, at_most=60.0)
     max_inference_s: float = _parameter(
-        2.0, 'A policy that has not answered after this long holds the arm, in s.',
+        0.3, 'A policy that has not answered after this long holds the arm, in s.',
         at_least=0.01, at_most=60.0)
+    max_control_gap_s: float = _parameter(
+        0.25, 'The watchdog holds the arm when the control loop has not run for longer, in s.',
+        at_least=0.05, at_most=10.0)
+    exclusive: bool = _parameter(
+        True, 'Hold while somebody else publishes on the topics that command the arm, or nobody '
+        'subscribes to them.')
+    deadman: bool = _parameter(
+        False, 'Drive only while the topic `deadman` (std_msgs/Bool) says true.')
+    max_deadman_age_s: float = _parameter(
+        0.25, 'A `deadman` message older than this counts as false, in s.',
+        at_least=0.05, at_most=5.0)
+    max_joint_jump_rad: float = _parameter(
+        0.35, 'How far a joint may move from one joint state to the next, beyond what it can turn '
+        'in the time between, in rad; farther holds the arm until ~/reset_stop. 0: do not look.',
+        at_least=0.0, at_most=3.2)
+    max_effort: list[float] = _parameter(
+        list(EFFORT_LIMITS), 'Largest effort of each arm joint in joint_states, in the unit of '
+        'the driver (Interbotix: mA). Beyond it the arm is held until ~/reset_stop.')
     max_step_m: float = _parameter(
         _LIMITS.max_step_m, 'Largest translation along an axis in one step, in m.',
         at_least=0.001, at_most=0.5)
@@ -113,6 +144,27 @@ class VlaParameters:
     max_joint_speed_rad_s: float = _parameter(
         3.14, 'Fastest allowed joint, in rad/s.',
         at_least=0.01, at_most=JOINT_SPEED_RAD_S)
+    max_joint_step_rad: float = _parameter(
+        _LIMITS.max_joint_step_rad, 'Farthest a joint may be from where inverse kinematics wants '
+        'it, in rad.', at_least=0.01, at_most=3.2)
+    max_joint_acceleration_rad_s2: float = _parameter(
+        _LIMITS.max_joint_acceleration_rad_s2, "Largest change of a joint's mean speed from step "
+        'to step, and of its streamed speed, in rad/s2.', at_least=0.1, at_most=1000.0)
+    max_joint_jerk_rad_s3: float = _parameter(
+        300.0, 'Largest jerk of a streamed joint (stream_hz above 0), in rad/s3.',
+        at_least=1.0, at_most=100000.0)
+    self_clearance_m: float = _parameter(
+        _LIMITS.self_clearance_m, 'Distance between links that are not neighbours, in m.',
+        at_least=-0.1, at_most=0.2)
+    table_height_m: float = _parameter(
+        _LIMITS.table_height_m, "The table's top in base_frame, in m.",
+        at_least=-1.0, at_most=1.0)
+    table_clearance_m: float = _parameter(
+        _LIMITS.table_clearance_m, 'Distance of every link but the fingers from the table, in m.',
+        at_least=-0.1, at_most=0.2)
+    finger_clearance_m: float = _parameter(
+        _LIMITS.finger_clearance_m, "Likewise of the fingers' tips. Below zero lets a target "
+        'press into the table, as BridgeData does; 0 on a hard one.', at_least=-0.1, at_most=0.2)
 
     def __post_init__(self) -> None:
         """Check every value against its declaration (ValueError names what to set)."""
@@ -129,6 +181,17 @@ class VlaParameters:
                     f'{declared.name} is {value}; it must be in '
                     f'{rule["at_least"]:g} ... {rule["at_most"]:g}')
         self.extra_topics()
+        if len(self.max_effort) != 6 or not all(value > 0 for value in self.max_effort):
+            raise ValueError(
+                f'max_effort is {list(self.max_effort)}; it must be six numbers above 0, one for '
+                f'each arm joint. Set max_effort:={list(EFFORT_LIMITS)}')
+        if 0 < self.stream_hz < 20:
+            raise ValueError(
+                f'stream_hz is {self.stream_hz:g}; it must be 0 or 20 ... 50. Set stream_hz:=50.0')
+        if self.lockstep and self.stream_hz:
+            raise ValueError(
+                'lockstep answers each image by one command, which a stream cannot. '
+                'Set stream_hz:=0.0')
         if self.lockstep and self.command_stamp != 'image':
             raise ValueError(
                 "lockstep matches commands by stamp, but command_stamp is 'zero'. "
@@ -154,7 +217,12 @@ class VlaParameters:
             workspace_lower_m=tuple(self.workspace_lower_m),
             workspace_upper_m=tuple(self.workspace_upper_m),
             joint_margin_rad=self.joint_margin_rad,
-            max_joint_speed_rad_s=self.max_joint_speed_rad_s, period_s=period_s)
+            max_joint_speed_rad_s=self.max_joint_speed_rad_s,
+            max_joint_step_rad=self.max_joint_step_rad,
+            max_joint_acceleration_rad_s2=self.max_joint_acceleration_rad_s2,
+            self_clearance_m=self.self_clearance_m, table_height_m=self.table_height_m,
+            table_clearance_m=self.table_clearance_m,
+            finger_clearance_m=self.finger_clearance_m, period_s=period_s)
 
 
 def as_yaml() -> str:

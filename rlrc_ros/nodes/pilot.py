@@ -44,6 +44,13 @@ AHEAD_SHARE = 0.25
 """The next chunk is asked for this share of a step earlier than the slowest recent inference
 takes: as much as a step may begin early (plan.Pacer)."""
 
+_STOPS_AT_ONCE = {
+    StopReason.STOPPED_BY_USER, StopReason.EFFORT_LIMIT, StopReason.DEADMAN,
+    StopReason.OTHER_COMMANDER, StopReason.JOINT_STATE_INVALID}
+"""Conditions in which even the step that is under way is not finished."""
+_UNWATCHED = _STOPS_AT_ONCE | {StopReason.JOINT_STATE_STALE, StopReason.DRIVER_GONE}
+"""Conditions after which the arm may be elsewhere than the last target says."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -81,6 +88,8 @@ class Pilot:
         self.active = False
         self.stopped = False
         self.dry_run = False
+        self.obstacle: Rejection | None = None
+        """A reason against driving that the node found elsewhere: in the ROS graph, say."""
         self.refusals: Counter[StopReason] = Counter()
         self.missed_deadlines = 0
         self._gate = gate
@@ -105,11 +114,17 @@ class Pilot:
     def stop(self, *, stopped: bool) -> None:
         """Latch or release the user's stop."""
         self.stopped = stopped
+        if not stopped:
+            self.senses.forgive()
         self._restart()
 
     def set_dry_run(self, *, dry_run: bool) -> None:
         """Switch between commanding and only computing."""
         self.dry_run = dry_run
+        self._restart()
+
+    def restart(self) -> None:
+        """Drop plan and target; the next step begins at the measured pose."""
         self._restart()
 
     def hear(self, instruction: str) -> None:
@@ -176,7 +191,7 @@ class Pilot:
                 StopReason.STOPPED_BY_USER, 'call ~/reset_stop to let the policy drive again')
         if self._asked is not None and now.steady_s - self._asked.asked_s > self._max_inference_s:
             self._asked, self._late = None, True
-        return self.senses.fault(now) or (Rejection(
+        return self.obstacle or self.senses.fault(now) or (Rejection(
             StopReason.INFERENCE_LATE,
             f'the policy has not answered within max_inference_s = {self._max_inference_s:g} s'
         ) if self._late else None)
@@ -187,8 +202,12 @@ class Pilot:
         if begins:
             self.refusals[fault.reason] += 1
             self._held_for = fault.reason
-            if fault.reason is StopReason.STOPPED_BY_USER and self.has_commanded:
+            if fault.reason in _STOPS_AT_ONCE and self.has_commanded:
                 self._commanded = self.hold(now)
+            if not self._lockstep and fault.reason in _UNWATCHED:
+                # Nobody watched the arm meanwhile: what comes next begins where it then is.
+                self._T_target = self._q_commanded_rad = None
+                self._v_commanded_rad_s = self._plan = None
         if not self._lockstep:
             first = begins and not self._holding
             self._holding = True
@@ -275,11 +294,14 @@ class Pilot:
             # Nothing moves in a dry run, so each step is shown from where the arm is.
             self._T_target = self._gate.kinematics.forward(joints.arm_rad)
         result = self._gate.check(
-            action, self._T_target, joints.arm_rad, self._q_commanded_rad)
+            action, self._T_target, joints.arm_rad, self._q_commanded_rad,
+            self._v_commanded_rad_s)
         if isinstance(result, Rejection):
             return self._refuse(result, action, now)
         self._T_target = result.T_base_ee
         if not self.dry_run:
+            q_from = joints.arm_rad if self._q_commanded_rad is None else self._q_commanded_rad
+            self._v_commanded_rad_s = (result.arm_rad - q_from) / self._gate.limits.period_s
             self._commanded, self._q_commanded_rad = result, result.arm_rad
         self._holding, self._held_for, self._refused = False, None, _DRIVING
         return self._close(_DRIVING, result, action, now)
@@ -287,6 +309,7 @@ class Pilot:
     def _refuse(self, refusal: Rejection, action: Action | None, now: Now) -> Outcome:
         self.refusals[refusal.reason] += 1
         self._refused, self._failure, self._holding = refusal, None, True
+        self._v_commanded_rad_s = None  # the arm comes to rest at its last target
         self._plan = self._asked = None
         return self._close(refusal, self._last_or_hold(now), action, now)
 
@@ -337,6 +360,7 @@ class Pilot:
         """Drop plan and questions; the next step begins at the measured pose."""
         self._T_target: np.ndarray | None = None
         self._q_commanded_rad: np.ndarray | None = None
+        self._v_commanded_rad_s: np.ndarray | None = None
         self._plan: Plan | None = None
         self._asked: Question | None = None
         self._asked_frame: Frame | None = None

@@ -94,6 +94,13 @@ class Reporter:
                 self._logged_s[reason] = now_s
                 self._log(reason, detail)
 
+    def alarm(self, reason: StopReason, detail: str) -> None:
+        """Tell a reason without the node's lock: whoever holds that may be what hangs."""
+        self._reason, self._detail = reason, detail
+        self._status_out.publish(String(data=json.dumps(
+            {'state': self.state, 'reason': reason.value, 'detail': detail})))
+        self._log(reason, detail)
+
     def publish_status(self) -> None:
         """Publish ~/status as it is now."""
         with self._lock:

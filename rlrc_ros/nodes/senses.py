@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rlrc_ros.arm.limits import ARM_JOINTS, FINGER_JOINT
+from rlrc_ros.arm.limits import ARM_JOINTS, FINGER_JOINT, JOINT_SPEED_RAD_S
 from rlrc_ros.arm.safety import Rejection
 from rlrc_ros.types import StopReason
 
@@ -66,14 +66,32 @@ class JointReading:
     arrived_s: float
 
 
+@dataclass(frozen=True)
+class Guards:
+    """What a real arm is watched for besides age."""
+
+    max_frozen_image_s: float = 0.0
+    """How long images may show the same pixels; 0: as long as they like."""
+    max_effort: tuple[float, ...] | None = None
+    """Largest effort of each arm joint; None: efforts are not looked at."""
+    max_joint_jump_rad: float = 0.0
+    """How far a joint may move between two joint states beyond what it can turn meanwhile; 0: as
+    far as it likes."""
+    max_deadman_age_s: float | None = None
+    """How old the deadman's `true` may be; None: there is no deadman switch."""
+
+
 class Senses:
     """The newest of everything, and what is wrong with it."""
 
     def __init__(
         self, max_image_age_s: float, max_joint_state_age_s: float, *, lockstep: bool,
-        extra_cameras: Sequence[str] = (),
+        guards: Guards = Guards(), extra_cameras: Sequence[str] = (),
     ) -> None:
         """Begin knowing nothing; the policy reads `extra_cameras` beside the first."""
+        self._guards = guards
+        self._latched: Rejection | None = None
+        self._deadman_s: float | None = None
         self._extra_cameras = tuple(extra_cameras)
         self.max_image_age_s = max_image_age_s
         self._max_joint_state_age_s = max_joint_state_age_s
@@ -93,9 +111,21 @@ class Senses:
         self._image_invalid: str | None = None
         self._joints_invalid: str | None = None
         self._foreign: tuple[str, float] | None = None
+        self._changed_s = 0.0
+
+    def forgive(self) -> None:
+        """Forget a motor that pushed too hard and joints that jumped."""
+        self._latched = None
+
+    def press(self, pressed: bool, arrived_s: float) -> None:
+        """Take note of the deadman switch."""
+        self._deadman_s = arrived_s if pressed else None
 
     def see(self, frame: Frame) -> None:
         """Take the newest image."""
+        same = (self.frame is not None and self._guards.max_frozen_image_s > 0
+                and np.array_equal(self.frame.image, frame.image))
+        self._changed_s = self._changed_s if same else frame.arrived_s
         self.frame = frame
         self.newest_stamp_ns, self._newest_arrived_s = frame.stamp_ns, frame.arrived_s
         self._image_invalid = None
@@ -120,6 +150,7 @@ class Senses:
 
     def feel(
         self, names: Sequence[str], positions: Sequence[float], stamp_ns: int, arrived_s: float,
+        efforts: Sequence[float] = (),
     ) -> None:
         """
         Take a joint state, in any order of names.
@@ -143,7 +174,33 @@ class Senses:
             self._joints_invalid = f'joint state has no finite position for {bad}'
             return
         self._joints_invalid = None
+        self._watch_jump(values[:6], arrived_s)
+        self._watch_effort(names, efforts)
         self.joints = JointReading(values[:6], float(values[6]), stamp_ns, arrived_s)
+
+    def _watch_jump(self, arm_rad: np.ndarray, arrived_s: float) -> None:
+        if self.joints is None or not self._guards.max_joint_jump_rad:
+            return
+        moved = np.abs(arm_rad - self.joints.arm_rad)  # (6,)
+        possible = (self._guards.max_joint_jump_rad
+                    + JOINT_SPEED_RAD_S * (arrived_s - self.joints.arrived_s))
+        joint = int(moved.argmax())
+        if moved[joint] > possible:
+            # It has not turned: the driver lost its zero, or is another arm's.
+            self._latched = Rejection(
+                StopReason.JOINT_STATE_INVALID,
+                f'{ARM_JOINTS[joint]} jumped by {moved[joint]:.2f} rad from one joint state to '
+                'the next. See that the joint states are true, then call ~/reset_stop')
+
+    def _watch_effort(self, names: Sequence[str], efforts: Sequence[float]) -> None:
+        if self._guards.max_effort is None or len(efforts) != len(names):
+            return  # a driver that measures none leaves the field empty
+        by_name = dict(zip(names, efforts, strict=True))
+        for name, most in zip(ARM_JOINTS, self._guards.max_effort, strict=True):
+            if not abs(by_name[name]) <= most:  # NaN too
+                self._latched = Rejection(
+                    StopReason.EFFORT_LIMIT, f'{name} pushed with {by_name[name]:.0f}; at most '
+                    f'{most:.0f}. Free the arm, then call ~/reset_stop')
 
     def in_step(self) -> bool:
         """Return whether all else belongs to the image (always so outside lockstep)."""
@@ -166,6 +223,13 @@ class Senses:
 
     def fault(self, now: Now) -> Rejection | None:
         """Return why nothing can be decided now, or None."""
+        if self._latched is not None:
+            return self._latched
+        if self._guards.max_deadman_age_s is not None and (
+                self._deadman_s is None
+                or now.steady_s - self._deadman_s > self._guards.max_deadman_age_s):
+            return Rejection(
+                StopReason.DEADMAN, 'press the deadman switch: std_msgs/Bool true on `deadman`')
         if not self.instruction:
             return Rejection(
                 StopReason.NO_INSTRUCTION, 'say what to do: publish a String on `instruction`')
@@ -178,7 +242,14 @@ class Senses:
             return Rejection(StopReason.NO_IMAGE, 'no image on `image` yet')
         too_old = self._too_old(
             'image', self.frame.stamp_ns, self.frame.arrived_s, self.max_image_age_s, now)
-        return Rejection(StopReason.IMAGE_STALE, too_old) if too_old else None
+        if too_old:
+            return Rejection(StopReason.IMAGE_STALE, too_old)
+        frozen_s = now.steady_s - self._changed_s
+        if 0 < self._guards.max_frozen_image_s < frozen_s:
+            return Rejection(
+                StopReason.IMAGE_FROZEN, f'images arrive but have shown the same pixels for '
+                f'{frozen_s:.2f} s; at most {self._guards.max_frozen_image_s:g} s')
+        return None
 
     def _extra_fault(self, now: Now) -> Rejection | None:
         for camera in self._extra_cameras:

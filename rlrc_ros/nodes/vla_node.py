@@ -29,10 +29,12 @@ early by images and answers) and the inference worker's thread. They meet in `In
 from collections.abc import Callable
 import signal
 import sys
-from threading import Event, RLock, Thread
+from threading import Event, Lock, RLock, Thread
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from geometry_msgs.msg import PoseStamped
+import numpy as np
 import pinocchio as pin
 import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -45,8 +47,8 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
-from rlrc_ros.arm.commands import COMMAND_STYLES, to_stamp
-from rlrc_ros.arm.safety import JointCommand, SafetyGate
+from rlrc_ros.arm.commands import command_style, to_stamp
+from rlrc_ros.arm.safety import JointCommand, Rejection, SafetyGate
 from rlrc_ros.nodes.doors import (
     check_checkpoint,
     check_topics,
@@ -56,23 +58,30 @@ from rlrc_ros.nodes.doors import (
     read_parameters,
 )
 from rlrc_ros.nodes.image_message import decode, ImageError
+from rlrc_ros.nodes.parameters import VlaParameters
 from rlrc_ros.nodes.pilot import Outcome, Pilot
 from rlrc_ros.nodes.reports import Reporter
-from rlrc_ros.nodes.senses import Frame, Now, Senses
+from rlrc_ros.nodes.senses import Frame, Guards, Now, Senses
 from rlrc_ros.nodes.slot import ActingPolicy, InferenceWorker
 from rlrc_ros.nodes.timings import Timings
+from rlrc_ros.nodes.xs_driver import XsDriver
 from rlrc_ros.types import StopReason
 from rlrc_ros.vla.checkpoint import CheckpointSummary, inspect
 from rlrc_ros.vla.policy import Policy
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_msgs.msg import Float64MultiArray, String, UInt32
+from std_msgs.msg import Bool, Float64MultiArray, String, UInt32
 from std_srvs.srv import SetBool, Trigger
+
+if TYPE_CHECKING:
+    from rlrc_ros.arm.stream import JointStream
 
 InvalidHandle = rclpy_implementation.InvalidHandle
 IMAGE_TYPES = {'raw': Image, 'compressed': CompressedImage}
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 COMMAND_QOS = QoSProfile(depth=1)
 REPORT_PERIOD_S = 1.0
+WATCH_PERIOD_S = 0.02
+GRAPH_PERIOD_S = 0.1
 SWITCH_INTERVAL_S = 1e-4
 
 
@@ -92,6 +101,12 @@ class VlaNode(LifecycleNode):
         self._control_group = MutuallyExclusiveCallbackGroup()
         self._sensor_group = MutuallyExclusiveCallbackGroup()
         self._service_group = MutuallyExclusiveCallbackGroup()
+        self._watch_group = MutuallyExclusiveCallbackGroup()
+        self._stream: JointStream | None = None
+        self._stream_lock = Lock()
+        self._ticked_s = self._graph_seen_s = 0.0
+        self._alarmed = False
+        self._commands = None
         self._stopped = False
         self._dry_run = False
         self._episode: int | None = None
@@ -105,6 +120,7 @@ class VlaNode(LifecycleNode):
         guard_transitions(self)
         self._action_out = self.create_publisher(Float64MultiArray, '~/action', COMMAND_QOS)
         self._target_out = self.create_publisher(PoseStamped, '~/target_pose', COMMAND_QOS)
+        self._timing_out = self.create_publisher(Float64MultiArray, '~/timing', COMMAND_QOS)
         for service, name, callback in (
                 (Trigger, '~/stop', self._on_stop), (Trigger, '~/reset_stop', self._on_reset_stop),
                 (SetBool, '~/dry_run', self._on_dry_run)):
@@ -130,6 +146,7 @@ class VlaNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the gate; the first target is the measured pose."""
         super().on_activate(state)
+        self._ticked_s = monotonic()
         with self._lock:
             self._pilot.activate(active=True)
         self._reporter.enter('active')
@@ -164,7 +181,9 @@ class VlaNode(LifecycleNode):
         with self._lock:
             if self._pilot is not None and self._pilot.active:
                 now = self._now()
+                self._end_stream()
                 self._send(self._pilot.release(now), now)
+                self._end_stream()
                 for publisher in self._command_out:
                     publisher.wait_for_all_acked(Duration(seconds=0.2))
 
@@ -184,9 +203,18 @@ class VlaNode(LifecycleNode):
         period_s = 1.0 / summary.control_hz
         gate = SafetyGate(parameters.safety_limits(period_s))
         senses = Senses(parameters.max_image_age_s, parameters.max_joint_state_age_s,
-                        lockstep=parameters.lockstep, extra_cameras=summary.cameras[1:])
+                        lockstep=parameters.lockstep, extra_cameras=summary.cameras[1:],
+                        guards=Guards(
+                            parameters.max_frozen_image_s, tuple(parameters.max_effort),
+                            parameters.max_joint_jump_rad,
+                            parameters.max_deadman_age_s if parameters.deadman else None))
         layout = parameters.proprio_layout or summary.proprio_layout
         choice = {'unnorm_key': parameters.unnorm_key} if parameters.unnorm_key else {}
+        self._commands = command_style(parameters.command_style, parameters.robot_name)
+        self._stream = joint_stream(parameters)
+        if parameters.command_style == 'interbotix':
+            XsDriver(self, parameters.robot_name).prepare(
+                2.0 / parameters.stream_hz if parameters.stream_hz else 1.25 * period_s)
         self.get_logger().info(
             f'loading checkpoint={parameters.checkpoint} parameters={summary.parameters} '
             f'image_px={summary.image_size_px} action_horizon={summary.action_horizon} '
@@ -218,6 +246,7 @@ class VlaNode(LifecycleNode):
                 (String, 'instruction', self._on_instruction, LATCHED),
                 # `ros2 topic pub` is volatile, which a latched subscription does not match.
                 (String, 'instruction', self._on_instruction, QoSProfile(depth=1)),
+                (Bool, 'deadman', self._on_deadman, QoSProfile(depth=1)),
                 (JointState, 'joint_states', self._on_joint_state,
                  QoSProfile(depth=10, reliability=reliability)),
                 *((image_type, topic, self._on_extra_image(camera),
@@ -231,17 +260,22 @@ class VlaNode(LifecycleNode):
                     incompatible_qos=self._tell_incompatible(topic)))
             self._configured_entities.append(
                 lambda subscription=subscription: self.destroy_subscription(subscription))
-        self._commands = COMMAND_STYLES[parameters.command_style]
         self._command_out = [
-            self.create_lifecycle_publisher(self._commands.TYPE, topic, COMMAND_QOS)
-            for topic in self._commands.TOPICS]
+            self.create_lifecycle_publisher(message_type, topic, COMMAND_QOS)
+            for message_type, topic in zip(
+                self._commands.types, self._commands.topics, strict=True)]
         for publisher in self._command_out:
             self._configured_entities.append(
                 lambda publisher=publisher: self.destroy_lifecycle_publisher(publisher))
-        timer = self.create_timer(
-            1.0 / parameters.tick_hz, self._control, callback_group=self._control_group,
-            clock=self._steady)
-        self._configured_entities.append(lambda: self.destroy_timer(timer))
+        timers = [(1.0 / parameters.tick_hz, self._control, self._control_group),
+                  (WATCH_PERIOD_S, self._watch, self._watch_group)]
+        if self._stream is not None:
+            timers.append((1.0 / parameters.stream_hz, self._stream_on, None))
+        for period_s, callback, group in timers:
+            timer = self.create_timer(
+                period_s, callback, clock=self._steady,
+                callback_group=group or MutuallyExclusiveCallbackGroup())
+            self._configured_entities.append(lambda timer=timer: self.destroy_timer(timer))
 
     def _release_resources(self) -> None:
         with self._lock:
@@ -285,13 +319,19 @@ class VlaNode(LifecycleNode):
     def _on_joint_state(self, message: JointState) -> None:
         arrived_s = monotonic()
         self._sense(lambda senses: senses.feel(
-            message.name, message.position, _to_ns(message.header.stamp), arrived_s))
+            message.name, message.position, _to_ns(message.header.stamp), arrived_s,
+            message.effort))
         self._reporter.timings.count('joint_states', arrived_s)
 
     def _on_instruction(self, message: String) -> None:
         with self._lock:
             if self._pilot is not None:
                 self._pilot.hear(message.data)
+        self._wake.trigger()
+
+    def _on_deadman(self, message: Bool) -> None:
+        arrived_s = monotonic()
+        self._sense(lambda senses: senses.press(message.data, arrived_s))
         self._wake.trigger()
 
     def _on_episode(self, message: UInt32) -> None:
@@ -359,6 +399,10 @@ class VlaNode(LifecycleNode):
             if self._pilot is None:
                 return
             now = self._now()
+            self._ticked_s = now.steady_s
+            if self._alarmed:
+                self._alarmed = False
+                self._pilot.restart()
             answer = self._worker.slot.take_answer()
             if answer is not None:
                 self._reporter.timings.count('answers', now.steady_s)
@@ -367,6 +411,8 @@ class VlaNode(LifecycleNode):
             if outcome.question is not None:
                 self._worker.slot.ask(outcome.question)
             self._send(outcome, now)
+            if answer is not None and outcome.image_age_s is not None:
+                self._tell_timing(outcome, answer.inference_s, now)
             if self._reporter.state == 'active':
                 self._reporter.say(outcome.reason, outcome.detail)
 
@@ -383,10 +429,84 @@ class VlaNode(LifecycleNode):
             return
         stamp_ns = outcome.stamp_ns if self._settings.command_stamp == 'image' else 0
         messages = self._commands.messages(outcome.command, stamp_ns, self._period_s)
-        for publisher, message in zip(self._command_out, messages, strict=True):
+        publishers, joints = self._command_out, self._pilot.senses.joints
+        if self._stream is not None and self._pilot.active and joints is not None:
+            with self._stream_lock:
+                self._stream.aim(outcome.command.arm_rad, joints.arm_rad)
+            publishers, messages = publishers[1:], messages[1:]  # the hand is not interpolated
+        for publisher, message in zip(publishers, messages, strict=True):
             publisher.publish(message)
         self._reporter.timings.count(
             'steps' if outcome.reason is StopReason.NONE else 'holds', now.steady_s)
+
+    def _tell_timing(self, outcome: Outcome, inference_s: float, now: Now) -> None:
+        """Publish image age, inference and the node's own share of this step, in seconds."""
+        overhead_s = outcome.image_age_s - inference_s + monotonic() - now.steady_s
+        self._reporter.timings.measure('overhead', overhead_s)
+        self._timing_out.publish(Float64MultiArray(
+            data=[outcome.image_age_s, inference_s, overhead_s]))
+
+    def _stream_on(self) -> None:
+        with self._stream_lock:
+            if not self._stream.is_aimed:
+                return
+            arm_rad = self._stream.next_rad()
+        command = JointCommand(arm_rad, 0.0, np.eye(4))  # only the arm's message is taken
+        rate_hz = self._settings.stream_hz
+        self._command_out[0].publish(self._commands.messages(command, 0, 2.0 / rate_hz)[0])
+
+    def _end_stream(self) -> None:
+        if self._stream is not None:
+            with self._stream_lock:
+                self._stream.end()
+
+    # Watchdog ------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Look after the control loop and the ROS graph, in a callback group of its own."""
+        now_s, pilot = monotonic(), self._pilot
+        if pilot is None or not pilot.active:
+            return
+        gap_s = now_s - self._ticked_s
+        if gap_s > self._settings.max_control_gap_s and not self._alarmed:
+            self._alarmed = True
+            self._hold_without_control(pilot, gap_s)
+        if now_s - self._graph_seen_s >= GRAPH_PERIOD_S and not self._alarmed:
+            self._graph_seen_s = now_s
+            if self._settings.exclusive and not self._settings.lockstep:
+                pilot.obstacle = self._look_at_graph(pilot)
+
+    def _hold_without_control(self, pilot: Pilot, gap_s: float) -> None:
+        # Without the lock: what holds it may be what hangs. The pilot is only read.
+        self._end_stream()
+        command = pilot.hold(self._now()) if pilot.has_commanded else None
+        if command is not None and not self._dry_run:
+            messages = self._commands.messages(command, 0, self._period_s)
+            for publisher, message in zip(self._command_out, messages, strict=True):
+                publisher.publish(message)
+        self._reporter.alarm(
+            StopReason.WATCHDOG, f'the control loop has not run for {gap_s:.2f} s; at most '
+            f'{self._settings.max_control_gap_s:g} s')
+
+    def _look_at_graph(self, pilot: Pilot) -> Rejection | None:
+        was = pilot.obstacle
+        if (was is not None and was.reason is StopReason.DRIVER_GONE
+                and self._settings.command_style == 'interbotix' and pilot.has_commanded):
+            return was  # a driver that comes back has forgotten its profile: configure anew
+        for publisher in self._command_out:
+            topic = publisher.topic_name
+            others = self.count_publishers(topic) - 1
+            if others > 0:
+                return Rejection(
+                    StopReason.OTHER_COMMANDER, f'{others} other publisher(s) on {topic}. End '
+                    'them, or set exclusive:=false')
+            if self.count_subscribers(topic) == 0 and not self._dry_run:
+                remedy = ('start it' if self._settings.command_style != 'interbotix' else
+                          'start it, then clean up and configure vla_node')
+                return Rejection(
+                    StopReason.DRIVER_GONE, f'nobody listens to {topic}: the driver of the arm '
+                    f'is not there; {remedy}')
+        return None
 
     def _as_pose(self, command: JointCommand, stamp_ns: int) -> PoseStamped:
         message = PoseStamped()
@@ -417,6 +537,16 @@ class VlaNode(LifecycleNode):
                     'missed_deadlines': self._pilot.missed_deadlines,
                     **{f'refused_{reason.value}': count
                        for reason, count in self._pilot.refusals.items()}}
+
+
+def joint_stream(parameters: VlaParameters) -> 'JointStream | None':
+    """Return the stream towards the targets, None where the arm takes them as they are."""
+    if not parameters.stream_hz:
+        return None
+    from rlrc_ros.arm.stream import JointStream  # ruckig: only where it is asked for
+    return JointStream(
+        parameters.stream_hz, parameters.max_joint_speed_rad_s,
+        parameters.max_joint_acceleration_rad_s2, parameters.max_joint_jerk_rad_s3)
 
 
 def _to_ns(stamp: object) -> int:

@@ -14,8 +14,11 @@
 
 """The messages that go to the arm, field by field."""
 
+import sys
+
 import numpy as np
-from rlrc_ros.arm.commands import COMMAND_STYLES, TrajectoryCommands
+import pytest
+from rlrc_ros.arm.commands import command_style, TrajectoryCommands
 from rlrc_ros.arm.limits import ARM_JOINTS
 from rlrc_ros.arm.safety import JointCommand
 from trajectory_msgs.msg import JointTrajectory
@@ -46,9 +49,26 @@ def test_a_period_beyond_a_second_keeps_its_seconds() -> None:
     assert (duration.sec, duration.nanosec) == (1, 250_000_000)
 
 
-def test_every_style_names_a_topic_for_each_of_its_messages() -> None:
-    """The table of styles is complete: as many topics as messages, all of one type."""
-    for style in COMMAND_STYLES.values():
-        messages = style.messages(COMMAND, 0, 0.2)
-        assert len(messages) == len(style.TOPICS)
-        assert all(isinstance(message, style.TYPE) for message in messages)
+def test_as_many_topics_as_messages() -> None:
+    """Each message has its topic and its type."""
+    messages = TrajectoryCommands.messages(COMMAND, 0, 0.2)
+    assert len(messages) == len(TrajectoryCommands.topics) == len(TrajectoryCommands.types)
+    assert all(map(isinstance, messages, TrajectoryCommands.types))
+
+
+def test_interbotix_messages_have_the_drivers_units() -> None:
+    """Joint order and radians for the arm; for the gripper the distance between both fingers."""
+    pytest.importorskip('interbotix_xs_msgs.msg', reason='see test/nodes/fake_xs_sdk.py')
+    style = command_style('interbotix', 'wx250s')
+    arm, gripper = style.messages(COMMAND, 0, 0.2)
+    assert (arm.name, gripper.name) == ('arm', 'gripper')
+    assert list(arm.cmd) == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    assert gripper.cmd == pytest.approx(0.074)
+    assert style.topics[0] == 'wx250s/commands/joint_group'
+
+
+def test_a_missing_driver_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error carries the apt line, and nothing asks for the package before that."""
+    monkeypatch.setitem(sys.modules, 'interbotix_xs_msgs.msg', None)
+    with pytest.raises(ModuleNotFoundError, match='sudo apt install ros-'):
+        command_style('interbotix', 'wx250s')

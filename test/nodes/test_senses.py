@@ -17,7 +17,8 @@
 import numpy as np
 import pytest
 from rlrc_ros.arm.limits import ARM_JOINTS, INITIAL_RAD
-from rlrc_ros.nodes.senses import Frame, Now, Senses
+from rlrc_ros.arm.safety import Rejection
+from rlrc_ros.nodes.senses import Frame, Guards, Now, Senses
 from rlrc_ros.types import StopReason
 
 NAMES = (*ARM_JOINTS, 'gripper', 'left_finger', 'right_finger')
@@ -130,3 +131,66 @@ def test_in_lockstep_a_further_camera_must_belong_to_the_image() -> None:
     made.see_extra('wrist', Frame(IMAGE, at(10.2).ros_ns, 11.0))
     assert made.in_step()
     assert made.fault(at(11.0)) is None
+
+
+def guarded(**guards: object) -> Senses:
+    """Return senses with guards, that know an instruction, an image and joints."""
+    senses = Senses(0.5, 0.2, lockstep=False, guards=Guards(**guards))
+    senses.instruction = 'put carrot on plate'
+    return senses
+
+
+def show(senses: Senses, time_s: float, value: int = 0, q_rad: float = 0.0,
+         efforts: tuple[float, ...] = ()) -> Rejection | None:
+    """Bring an image of one colour and joints at `time_s`, and return the fault then."""
+    now = Now(round(time_s * 1e9), time_s)
+    names = (*ARM_JOINTS, 'left_finger')
+    senses.feel(names, [q_rad] * 6 + [0.03], now.ros_ns, time_s, efforts)
+    senses.see(Frame(np.full((4, 4, 3), value, np.uint8), now.ros_ns, time_s))
+    return senses.fault(now)
+
+
+def test_a_camera_that_repeats_itself_is_frozen_until_the_picture_changes() -> None:
+    """Fresh stamps do not hide it; a single other pixel ends it."""
+    senses = guarded(max_frozen_image_s=0.3)
+    assert show(senses, 10.0) is None
+    assert show(senses, 10.2) is None
+    assert show(senses, 10.4).reason is StopReason.IMAGE_FROZEN
+    assert show(senses, 10.6, value=1) is None
+
+
+def test_a_joint_that_jumps_is_remembered() -> None:
+    """Farther than it can turn: held, however steady it is then, until it is forgiven."""
+    senses = guarded(max_joint_jump_rad=0.35)
+    assert show(senses, 10.0, q_rad=0.1) is None
+    assert show(senses, 10.02, q_rad=0.4) is None
+    jumped = show(senses, 10.04, q_rad=1.1)
+    assert jumped.reason is StopReason.JOINT_STATE_INVALID
+    assert 'waist jumped by 0.70 rad' in jumped.detail
+    assert show(senses, 11.0, q_rad=1.1) is jumped
+    senses.forgive()
+    assert show(senses, 11.1, q_rad=1.1) is None
+
+
+def test_a_motor_that_pushes_too_hard_is_remembered() -> None:
+    """The reason stays when the effort is gone, until it is forgiven; no efforts, no reason."""
+    senses = guarded(max_effort=(1000.0,) * 6)
+    assert show(senses, 10.0) is None
+    assert show(senses, 10.1, efforts=(0, 0, -1200.0, 0, 0, 0, 0)).reason is (
+        StopReason.EFFORT_LIMIT)
+    stays = show(senses, 10.2, efforts=(0.0,) * 7)
+    assert 'elbow pushed with -1200; at most 1000' in stays.detail
+    senses.forgive()
+    assert show(senses, 10.3) is None
+
+
+def test_the_deadman_must_be_pressed_and_recent() -> None:
+    """Not pressed, released, or silent for too long: all the same."""
+    senses = guarded(max_deadman_age_s=0.25)
+    assert show(senses, 10.0).reason is StopReason.DEADMAN
+    senses.press(True, 10.0)
+    assert show(senses, 10.2) is None
+    assert show(senses, 10.3).reason is StopReason.DEADMAN
+    senses.press(True, 10.3)
+    senses.press(False, 10.35)
+    assert show(senses, 10.36).reason is StopReason.DEADMAN

@@ -33,7 +33,7 @@ def nodes_in_text() -> dict[str, set[str]]:
         if not isinstance(call, ast.Call):
             continue
         given = {keyword.arg: keyword.value for keyword in call.keywords}
-        if 'executable' in given:
+        if 'parameters' in given:  # RViz has none
             names = set()
             for overrides in ast.walk(given['parameters']):
                 if isinstance(overrides, ast.Dict):
@@ -69,6 +69,10 @@ def test_the_arguments_build_two_nodes(monkeypatch: pytest.MonkeyPatch, tmp_path
     executables = [action.node_executable for action in module.start_nodes(context)
                    if hasattr(action, 'node_executable')]
     assert executables == ['sim_bridge', 'vla_node']
+    context.launch_configurations['arm'] = 'interbotix'
+    executables = [action.node_executable for action in module.start_nodes(context)
+                   if hasattr(action, 'node_executable')]
+    assert executables == ['vla_node']
     context.launch_configurations['arm'] = 'panda'
-    with pytest.raises(ValueError, match="arm is 'panda'; it can be: sim. Set arm:=sim"):
+    with pytest.raises(ValueError, match="arm is 'panda'; it can be: sim, ros2_control, interb"):
         module.start_nodes(context)

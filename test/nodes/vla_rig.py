@@ -46,7 +46,7 @@ from rlrc_ros.arm.limits import ARM_JOINTS, INITIAL_RAD
 from rlrc_ros.nodes.vla_node import VlaNode
 from rlrc_ros.types import Action, ActionChunk, Observation
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_msgs.msg import Float64MultiArray, String, UInt32
+from std_msgs.msg import Bool, Float64MultiArray, String, UInt32
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
@@ -102,7 +102,10 @@ class VlaRig:
         real_checkpoint: bool = False, image_type: type = Image, **parameters: object,
     ) -> None:
         self.policy = policy
-        values = {'checkpoint': checkpoint, 'instruction': 'put carrot on plate', **parameters}
+        # Two busy cores leave gaps that no driver does, and the pictures here have no noise.
+        values = {'checkpoint': checkpoint, 'instruction': 'put carrot on plate',
+                  'max_image_age_s': 0.5, 'max_joint_state_age_s': 0.2, 'max_inference_s': 2.0,
+                  'max_frozen_image_s': 0.0, 'max_control_gap_s': 1.0, **parameters}
         doors = {} if real_checkpoint else {
             'open_policy': lambda folder, device, **choice: policy,
             'inspect_checkpoint': lambda folder: summary or Summary()}
@@ -176,9 +179,15 @@ class Bench(Node):
         self.over, self.feeding = Event(), Event()
         self.camera_on = self.joints_on = True
         self.encoding, self.size_px = 'rgb8', SIZE_PX
+        self.noisy = self.truncated = self.follows = False
+        self.image_delay_ns = self.clock_offset_ns = 0
+        self.effort = 0.0
+        self.pressed: bool | None = None
+        self.shown = 0
         self.joint_names = [*ARM_JOINTS, 'gripper', 'left_finger', 'right_finger']
         self.q_rad = np.array(INITIAL_RAD)
         self.arm_commands: list[JointTrajectory] = []
+        self.arrived_s: list[float] = []
         self.gripper_commands: list[JointTrajectory] = []
         self.actions: list[list[float]] = []
         self.statuses: list[dict] = []
@@ -188,9 +197,11 @@ class Bench(Node):
         self.wrist_images = self.create_publisher(image_type, 'wrist/image', 1)
         self.instructions = self.create_publisher(String, 'instruction', LATCHED)
         self.episodes = self.create_publisher(UInt32, 'episode', LATCHED)
+        self.deadman = self.create_publisher(Bool, 'deadman', 1)
+        self.ears = []
         for message_type, topic, take, qos in (
                 (JointTrajectory, 'arm_controller/joint_trajectory',
-                 self.arm_commands.append, 10),
+                 self._on_arm, 10),
                 (JointTrajectory, 'gripper_controller/joint_trajectory',
                  self.gripper_commands.append, 10),
                 (Float64MultiArray, 'vla_node/action',
@@ -198,7 +209,7 @@ class Bench(Node):
                 (String, 'vla_node/status',
                  lambda message: self.statuses.append(json.loads(message.data)),
                  QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL))):
-            self.create_subscription(message_type, topic, take, qos)
+            self.ears.append(self.create_subscription(message_type, topic, take, qos))
         self._state_client = self.create_client(ChangeState, 'vla_node/change_state')
         self._triggers = {
             name: self.create_client(Trigger, f'vla_node/{name}')
@@ -242,18 +253,43 @@ class Bench(Node):
     def _feed(self) -> None:
         tick = 0
         while self.feeding.is_set() and not self.over.wait(0.02):
-            stamp_ns = self.get_clock().now().nanoseconds
+            stamp_ns = self.get_clock().now().nanoseconds + self.clock_offset_ns
             tick += 1
+            if self.pressed is not None:
+                self.deadman.publish(Bool(data=self.pressed))
             if self.joints_on:
                 self.show_joints(stamp_ns)
             if self.camera_on and tick % 2 == 0:
-                self.show_image(stamp_ns)
+                self.show_image(stamp_ns - self.image_delay_ns)
+
+    def _on_arm(self, message: JointTrajectory) -> None:
+        self.arm_commands.append(message)
+        self.arrived_s.append(monotonic())
+        if self.follows:
+            self.q_rad = np.array(message.points[0].positions)
+
+    def go_deaf(self) -> None:
+        """Stop listening to commands and showing joints, as a driver that ended."""
+        self.joints_on = False
+        for subscription in self.ears[:2]:
+            self.destroy_subscription(subscription)
+
+    def listen_again(self) -> None:
+        """Come back after `go_deaf`."""
+        self.ears[0] = self.create_subscription(
+            JointTrajectory, 'arm_controller/joint_trajectory', self._on_arm, 10)
+        self.ears[1] = self.create_subscription(
+            JointTrajectory, 'gripper_controller/joint_trajectory',
+            self.gripper_commands.append, 10)
+        self.joints_on = True
 
     def show_joints(self, stamp_ns: int) -> None:
         """Publish the joints once."""
         message = JointState(name=list(self.joint_names))
         message.header.stamp = _stamp(stamp_ns)
         message.position = [*self.q_rad.tolist(), 0.0, 0.03, -0.03][:len(self.joint_names)]
+        if self.effort:
+            message.effort = [self.effort] * len(self.joint_names)
         self.joints.publish(message)
 
     def show_image(self, stamp_ns: int, shade: int = 0) -> None:
@@ -270,8 +306,11 @@ class Bench(Node):
             picture = cv2.imencode('.png', np.full((height, width, 3), shade, np.uint8))[1]
             message = CompressedImage(format='png', data=picture.tobytes())
         else:
+            self.shown += self.noisy
+            shade = (shade + self.shown) % 256
+            pixels = bytes([shade]) * (height * width * 3 - 100 * self.truncated)
             message = Image(height=height, width=width, step=width * 3, encoding=self.encoding,
-                            data=bytes([shade]) * (height * width * 3))
+                            data=pixels)
         message.header.stamp = _stamp(stamp_ns)
         return message
 

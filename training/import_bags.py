@@ -1,0 +1,151 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Turn recorded episodes (recorder_node's MCAP bags) into demonstrations: `rlrc import-bags`.
+
+    rlrc import-bags runs/episodes --out runs/robot_demos
+    rlrc sft --data runs/robot_demos --auxiliary-weight 0 --out runs/robot
+
+Each action is paired with the newest image that was recorded before it, resized to `--image-px`.
+Only bags whose result says success are taken, unless `--failures` is given. A bag knows nothing of
+where objects lie, so the positions are zeros: train with `--auxiliary-weight 0`. Writes to
+`--out` one file an episode and collection.json.
+"""
+
+from dataclasses import asdict, dataclass
+import json
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+from rlrc_training.command_line import run_verb
+from rlrc_training.data import DemonstrationError, Episode, save_episode
+from rlrc_training.provenance import package_versions, source_commit
+import tyro
+
+TOPICS = ('image', 'instruction', 'vla_node/action', 'episode_result')
+CHANNELS = {'rgb8': (3, None), 'bgr8': (3, cv2.COLOR_BGR2RGB), 'rgba8': (4, cv2.COLOR_RGBA2RGB),
+            'bgra8': (4, cv2.COLOR_BGRA2RGB), 'mono8': (1, cv2.COLOR_GRAY2RGB)}
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """What to import."""
+
+    bags: Annotated[Path, tyro.conf.Positional]
+    """Folder that recorder_node wrote to."""
+    out: Path = Path('runs/robot_demos')
+    """Folder for the demonstrations."""
+    image_px: int = 128
+    """Height and width of the images in the demonstrations."""
+    failures: bool = False
+    """Take episodes without a success too."""
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.image_px <= 1024:
+            raise ValueError(f'image_px must be 16 ... 1024, got {self.image_px}')
+
+
+def read_bag(path: Path, seed: int, image_px: int) -> tuple[Episode, dict]:
+    """
+    Return one bag as an episode, and the result that was recorded with it.
+
+    :raises DemonstrationError: no actions, no image before the first, or no instruction
+    """
+    from rosbags.highlevel import AnyReader
+    from rosbags.typesys import get_typestore, Stores
+    image, instruction, result = None, '', {}
+    images, actions = [], []
+    with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
+        for connection, _, raw in reader.messages():
+            topic = connection.topic.lstrip('/')
+            if topic not in TOPICS:
+                continue
+            message = reader.deserialize(raw, connection.msgtype)
+            if topic == 'image':
+                image = message
+            elif topic == 'instruction':
+                instruction = message.data
+            elif topic == 'episode_result':
+                result = json.loads(message.data)
+            elif image is not None:
+                images.append(to_rgb(image, image_px))
+                actions.append(np.asarray(message.data, dtype=np.float32))
+    if not actions or not instruction.strip():
+        raise DemonstrationError(
+            f'{path} has {len(actions)} actions after its first image and the instruction '
+            f'{instruction!r}; record with recorder_node while vla_node drives')
+    count = len(actions)
+    episode = Episode(seed, 'recorded', instruction.strip(), np.stack(images), np.stack(actions),
+                      np.zeros((count, 9), np.float32))
+    return episode, result
+
+
+def to_rgb(message: object, image_px: int) -> np.ndarray:
+    """Return a raw or compressed image message as uint8 (image_px, image_px, 3) RGB."""
+    if not hasattr(message, 'encoding'):
+        picture = cv2.imdecode(np.asarray(message.data), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise DemonstrationError(f'an image of format {message.format!r} cannot be decoded')
+        picture = picture[..., ::-1]
+    elif message.encoding not in CHANNELS:
+        raise DemonstrationError(
+            f'an image has encoding {message.encoding!r}; known: {", ".join(CHANNELS)}')
+    else:
+        channels, conversion = CHANNELS[message.encoding]
+        rows = np.asarray(message.data).reshape(message.height, message.step)
+        picture = rows[:, :message.width * channels].reshape(
+            message.height, message.width, channels)
+        picture = picture if conversion is None else cv2.cvtColor(
+            np.ascontiguousarray(picture), conversion)
+    return cv2.resize(np.ascontiguousarray(picture), (image_px, image_px),
+                      interpolation=cv2.INTER_AREA)
+
+
+def import_bags(config: ImportConfig) -> list[Path]:
+    """
+    Write a demonstration for each bag that qualifies and return their paths.
+
+    :raises DemonstrationError: nothing to import
+    """
+    found = sorted(path for path in config.bags.glob('episode_*') if path.is_dir())
+    if not found:
+        raise DemonstrationError(
+            f'no bags in {config.bags}; record some with recorder_node and folder:={config.bags}')
+    config.out.mkdir(parents=True, exist_ok=True)
+    written, left_out = [], []
+    for number, path in enumerate(found):
+        episode, result = read_bag(path, number, config.image_px)
+        if result.get('success') or config.failures:
+            written.append(save_episode(config.out, episode))
+        else:
+            left_out.append(path.name)
+    record = {'config': {name: str(value) if isinstance(value, Path) else value
+                         for name, value in asdict(config).items()},
+              'episodes': len(written), 'left_out_without_success': left_out,
+              'commit': source_commit(), 'packages': package_versions()}
+    (config.out / 'collection.json').write_text(json.dumps(record, indent=1) + '\n')
+    print(f'{len(written)} of {len(found)} bags in {config.out}; {len(left_out)} without success')
+    return written
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Import the bags that the command line names; return the exit status."""
+    return run_verb('import-bags', ImportConfig, import_bags, argv, __doc__)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
