@@ -120,6 +120,8 @@ def test_ctrl_c_ends_a_verb_without_a_traceback(tmp_path: Path) -> None:
         'def main(argv=None):\n    print("waiting", flush=True)\n    time.sleep(60)\n')
     source = (
         'import sys; sys.path.insert(0, sys.argv[1])\n'
+        # A shell's background job begins with SIGINT ignored, and hands that on.
+        'import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n'
         'from importlib.metadata import EntryPoint\n'
         'from rlrc_ros import cli\n'
         "cli.find_verbs = lambda: {'wait': EntryPoint('wait', 'endless:main', 'rlrc.verbs')}\n"
