@@ -77,18 +77,34 @@ def check_stage(summary: CheckpointSummary) -> None:
 
     :raises PruneError: says what may follow what
     """
+    config = summary.config
     stages = [stage.get('name') for stage in summary.provenance.get('stages', [])]
-    done = [name for name in FORBIDDEN_BEFORE if name in stages]
-    widths = {(each.num_heads, each.intermediate_size, each.bias)
-              for each in summary.config.decoder.layers}
-    if len(widths) > 1 or any(tower.blocks for tower in summary.config.towers):
-        done = done or ['prune']
+    layers = config.decoder.layers
+    # The config tells it too: a folder may have lost its provenance.
+    told = {'prune': len(set(layers)) > 1 or any(each.bias for each in layers)
+            or any(tower.blocks for tower in config.towers),
+            'quantize': config.quantization is not None}
+    done = [name for name in FORBIDDEN_BEFORE if name in stages or told[name]]
     if done:
         raise PruneError(
             f'{summary.folder} is {" and ".join(f"{name}d" for name in done)} already (stages: '
             f'{", ".join(map(str, stages)) or "none"}). The order is: sft, prune, sft, rl, '
             'quantize, each on the folder before it. To prune more, prune the dense checkpoint '
             'again with a higher --ratio')
+
+
+def check_calibration(summary: CheckpointSummary, config: PruneConfig) -> None:
+    """
+    Refuse to calibrate a policy whose loss is not the one that is measured here.
+
+    :raises PruneError: names the methods that read weights alone
+    """
+    if summary.config.parallel is not None and config.calibrates:
+        raise PruneError(
+            f'{summary.folder} is an OpenVLA-OFT, which decodes in parallel; {config.method} '
+            f'{config.importance if config.method == "llm-pruner" else "calibrated"} follows '
+            'token after token. Methods that read weights alone work: --importance l1 or l2, '
+            '--method magnitude or magnitude-sp')
 
 
 def _device(config: PruneConfig) -> torch.device:
@@ -194,6 +210,7 @@ def prune(config: PruneConfig) -> Path:
         raise PruneError(f'{config.out} exists; give another --out, or delete it')
     device, summary = _device(config), inspect(config.checkpoint)
     check_stage(summary)
+    check_calibration(summary, config)
     before = summary.config
     plan = make_plan(before.decoder, config)
     ids = check_sources(config, before.decoder.vocab_size, before.decoder.max_length)

@@ -29,7 +29,7 @@ METHODS = ('llm-pruner', 'magnitude', 'magnitude-sp', 'wanda', 'wanda-sp', 'flap
 STRUCTURED = ('llm-pruner', 'magnitude-sp', 'wanda-sp', 'flap')
 TAYLOR = ('param_first', 'param_second', 'param_mix', 'vectorize')
 IMPORTANCES = (*TAYLOR, 'l1', 'l2')
-REDUCTIONS = ('sum', 'mean', 'max', 'first')
+REDUCTIONS = ('sum', 'mean', 'max', 'prod', 'first')
 FLAP_METRICS = ('WIFV', 'IFV', 'WIFN')
 FLAP_STRUCTURES = ('AL-AM', 'AL-MM', 'UL-UM', 'UL-MM')
 CHOICES = {
@@ -66,7 +66,7 @@ class PruneConfig:
     importance: str = 'param_first'
     """llm-pruner: param_first, param_second, param_mix or vectorize (Taylor), or l1, l2."""
     reduction: str = 'sum'
-    """llm-pruner: sum, mean, max or first of the matrices that lose a channel together."""
+    """llm-pruner: sum, mean, max, prod or first of the matrices that lose a channel together."""
     loss: str = 'policy'
     """policy: the action tokens' loss of `rlrc sft`. robot: the same, weighted by what moves the
     arm (gripper toggles, contact)."""
@@ -174,3 +174,8 @@ class PruneConfig:
         if self.method == 'llm-pruner':
             return self.importance in TAYLOR
         return self.method in ('wanda', 'wanda-sp', 'flap')
+
+    @property
+    def fewest_samples(self) -> int:
+        """Return how many calibration sequences the method needs at least."""
+        return 2 if self.method == 'flap' and self.flap_metric != 'WIFN' else 1

@@ -85,7 +85,9 @@ def make_plan(decoder: DecoderConfig, config: PruneConfig) -> Plan:
     if keep > len(layers):
         raise PruneError(f'keep_layers {keep} is more than the {len(layers)} listed layers '
                          f'{layers.start} ... {layers.stop - 1}')
-    widest = 1.0 - (1.0 - ratio) * len(layers) / keep
+    # Without layers to drop the ratio goes through untouched: 0.3 is not 1 - 0.7 * 6 / 6, and
+    # int() of kept channels would tell the two apart.
+    widest = ratio if keep == len(layers) else 1.0 - (1.0 - ratio) * len(layers) / keep
     if widest < 0.0:
         least = math.ceil((1.0 - ratio) * len(layers) - 1e-9)
         raise PruneError(f'{keep} layers, even dense, hold fewer weights than a ratio of '
