@@ -220,6 +220,10 @@ def quantize_model(dense: Vla, record: QuantizationConfig, rounding: str,
 def _open_source(config: QuantizeConfig) -> Checkpoint:
     """Open what is to be quantised, after all that can be refused without its weights."""
     summary = refuse_quantized(inspect(config.checkpoint), 'quantize')
+    if summary.config.parallel is not None and config.data is not None:
+        raise ValueError(f'{config.checkpoint} is an OpenVLA-OFT, which decodes in parallel; '
+                         'gptq, fidelity and --compare ask a policy token after token. Leave '
+                         '--data away, and round by hqq or nearest')
     if not config.compare:
         check_group_size(replace(summary.config, quantization=config.record), config.short_groups)
     if {'nf4', 'llm.int8'} & {getattr(config, part) for part in QUANTIZED_PARTS}:

@@ -109,6 +109,15 @@ class QuantizedLinear(nn.Module):
         y = y.to(x.dtype).view(*x.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias
 
+    def _apply(self, fn, recurse=True):
+        """Move as any module does, but in bytes: a scale's dtype belongs to the scheme."""
+        packed = dict(self._buffers)
+        self._buffers.clear()
+        super()._apply(fn, recurse)
+        self._buffers |= {name: fn(each.view(torch.uint8)).view(each.dtype)
+                          for name, each in packed.items()}
+        return self
+
     def _save_to_state_dict(self, destination, prefix, keep_vars):
         if self.packed:
             raise PackedError(f'{prefix[:-1]} is packed for its device and cannot be saved or '

@@ -23,8 +23,9 @@ of prompt lengths; pads stand behind the prompt, where no earlier token sees the
 tokens overwrite them.
 
 A table in host memory (vla/quantized.py) is read before a graph starts, and its rows are uploaded
-with the prompt. What the image did not change is not computed again: see `Reuse`. Batch of one, greedy; everything
-else is the plain model's. Not thread-safe: one caller at a time, always the same thread.
+with the prompt. What the image did not change is not computed again: see `Reuse`. Batch of one,
+greedy; everything else is the plain model's. Not thread-safe: one caller at a time, always the
+same thread.
 
 Legend: P patches, T prompt tokens, A action tokens, S cache slots, E hidden_size, L new tokens.
 """
