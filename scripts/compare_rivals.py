@@ -15,12 +15,12 @@
 """
 Success after pruning, before any recovery: python scripts/compare_rivals.py --data runs/demos.
 
-Prunes one checkpoint by every rival at every ratio, all decoder layers listed so that a ratio
-means the same for each, plays the same held-out seeds with each and with the dense policy
-(`rlrc evaluate`'s own code, episodes ended at their first success), and pairs them with the dense
-policy's episodes. OUT/rivals.json and OUT/table.md grow cell by cell. Ctrl-C at any time: the same
-command goes on within the episode list where it stopped. A rival that refuses a ratio gets its
-refusal as its cell.
+Prunes one checkpoint by every rival at every ratio, all decoder layers listed and no width rounded
+so that a ratio means the same for each; plays the same held-out seeds with each and with the dense
+policy (`rlrc evaluate`'s own code, episodes ended at their first success), and pairs them with the
+dense policy's episodes. OUT/rivals.json and OUT/table.md grow cell by cell. After Ctrl-C the same
+command goes on where it stopped, within a cell too. A rival that refuses a ratio gets its refusal
+as its cell.
 
     OUT/NAME_RATIO/checkpoint   what was pruned, with pruning.json and pruning.png
     OUT/NAME_RATIO/evaluation   what `rlrc evaluate` writes
@@ -83,8 +83,8 @@ def _pruned(name: str, ratio: float, folder: Path, options: argparse.Namespace) 
     chosen = prune_options(name, ratio, layers)
     if not (folder / 'checkpoint').exists():
         prune(PruneConfig(checkpoint=options.checkpoint, out=folder / 'checkpoint',
-                          data=(options.data,), ratio=ratio, layers=(0, layers), device='cpu',
-                          **chosen))
+                          data=(options.data,), ratio=ratio, layers=(0, layers), round_to=1,
+                          device='cpu', **chosen))
     report = json.loads((folder / 'checkpoint' / 'pruning.json').read_text())
     return {'options': chosen,
             'removed': report.get('mean_share_of_zeros', report['decoder_removed']),

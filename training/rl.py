@@ -37,7 +37,7 @@ import sys
 import time
 
 import numpy as np
-from rlrc_ros.vla.checkpoint import Checkpoint, inspect
+from rlrc_ros.vla.checkpoint import Checkpoint, inspect, refuse_quantized
 from rlrc_ros.vla.inspection import CheckpointSummary, statistics_document
 from rlrc_ros.vla.model import skeleton
 from rlrc_ros.vla.policy import Policy
@@ -80,7 +80,7 @@ def rl(config: RlConfig, pool: WorldPool | None = None) -> Path:
     # ---------------------------------------------------------------- the doors
     device = ranks.start(config.device)
     envs = ranks.share('num_envs', config.num_envs)
-    summary = inspect(config.init)
+    summary = refuse_quantized(inspect(config.init), 'rl')
     if summary.action_horizon != 1:
         raise ValueError(f'{config.init} answers {summary.action_horizon} actions at once; '
                          'PPO here judges one action a step')

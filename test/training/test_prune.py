@@ -29,6 +29,7 @@ from rlrc_training.frames import load_frames
 from rlrc_training.prune import main, prune
 from rlrc_training.pruning.calibration import robot_weights
 from rlrc_training.pruning.options import PruneConfig, PruneError
+from rlrc_training.quantize import quantize, QuantizeConfig
 from rlrc_training.sft import sft
 from rlrc_training.sft_config import SftConfig
 from safetensors.torch import save_file
@@ -207,6 +208,27 @@ def test_a_quantised_checkpoint_is_not_pruned(dense, demos, tmp_path):
     quantised = save_checkpoint(tmp_path / 'q', opened.model, opened.tokenizer, tiny_statistics(),
                                 {'stages': [{'name': 'sft'}, {'name': 'quantize'}]})
     _refused(_config(quantised, demos, tmp_path / 'out'), 'is quantized already')
+
+
+def test_what_a_folder_was_is_seen_without_its_provenance(dense, demos, tmp_path):
+    """Quantised weights and FLAP's biases are refused though provenance.json says nothing."""
+    quantised = quantize(QuantizeConfig(dense, tmp_path / 'int4', group_size=32))
+    biased = prune(_config(dense, demos, tmp_path / 'flap', **CHOICES['flap']))
+    for folder, word in ((quantised, 'quantized'), (biased, 'pruned')):
+        (folder / 'provenance.json').write_text('{}')
+        _refused(_config(folder, demos, tmp_path / 'out'), f'is {word} already .stages: none')
+
+
+def test_flap_without_two_samples_is_refused(dense, demos, tmp_path):
+    """Of one sample nothing fluctuates; WIFN needs no second one."""
+    save_file({'input_ids': torch.randint(0, 300, (1, 70))}, tmp_path / 'ids.safetensors')
+    options = {'method': 'flap', 'flap_structure': 'UL-UM', 'ratio': 0.3,
+               'token_ids': tmp_path / 'ids.safetensors'}
+    _refused(_config(dense, demos, tmp_path / 'out', **options),
+             'flap WIFV .* needs 2, got 1; give more --samples')
+    _refused(_config(dense, demos, tmp_path / 'out', **{**options, 'token_ids': None},
+                     samples=1, sample_tokens=8), 'how frames differ: it needs 2, got 1')
+    assert prune(_config(dense, demos, tmp_path / 'out', **options, flap_metric='WIFN')).exists()
 
 
 def test_flap_that_empties_a_layer_is_refused(dense, demos, tmp_path):

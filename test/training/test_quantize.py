@@ -31,6 +31,8 @@ from rlrc_ros.vla.quantized import linear_layers
 from rlrc_training import byte_table
 from rlrc_training.data import Episode, save_episode
 from rlrc_training.quantize import main, quantize, QuantizeConfig
+from rlrc_training.rl import rl
+from rlrc_training.rl_config import RlConfig
 from rlrc_training.sft import sft
 from rlrc_training.sft_config import SftConfig
 from tiny_vla import make_tiny_checkpoint
@@ -222,6 +224,8 @@ def test_a_quantised_checkpoint_is_not_quantised_again_or_trained(folder, tmp_pa
     assert 'quantised already' in error and str(folder) in error
     with pytest.raises(ValueError, match='prune, sft, rl, quantize'):
         sft(SftConfig(data=(tmp_path / 'no',), out=tmp_path / 'sft', init=out))
+    with pytest.raises(ValueError, match='rl wants real weights'):
+        rl(RlConfig(init=out, out=tmp_path / 'rl', device='cpu'))
     with pytest.raises(ConfigError, match='quantised already'):
         byte_table.plan(str(out), 32, ())
     assert [path.name for path in tmp_path.iterdir()] == ['q']

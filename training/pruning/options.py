@@ -78,7 +78,7 @@ class PruneConfig:
     vision_ratio: float = 0.0
     """llm-pruner: share of every vision block's heads and channels that goes as well."""
     round_to: int = 0
-    """Channels left are a multiple of this, for 4-bit kernels; 0: 128 at 7B, fewer below."""
+    """Channels left are a multiple of this, for 4-bit kernels; 0: 128 at 7B, 32 for nano."""
     pattern: str = 'unstructured'
     """magnitude and wanda: unstructured, or N:M such as 2:4, N zeros in every M inputs (which then
     is the ratio)."""

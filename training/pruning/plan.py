@@ -49,8 +49,12 @@ def layer_weights(decoder: DecoderConfig, widths: LayerWidths) -> int:
 
 
 def default_round_to(channels: int) -> int:
-    """Return the multiple for a dense width: 128 at 7B (11008 channels), less for small models."""
-    for least, multiple in ((4096, 128), (1024, 32), (256, 16), (64, 8)):
+    """
+    Return the multiple for a dense width: 128 at 7B (11008 channels), less for small models.
+
+    32 is the smallest int4 group: narrower multiples could not be quantised.
+    """
+    for least, multiple in ((4096, 128), (256, 32), (64, 8)):
         if channels >= least:
             return multiple
     return 1

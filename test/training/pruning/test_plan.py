@@ -58,8 +58,8 @@ def test_the_decoders_ratio_is_reached_while_the_cap_is_far(ratio):
 
 
 def test_rounding_scales_with_the_model():
-    """128 at 7B, 16 at nano's 512 channels, and never less than one multiple."""
-    assert [default_round_to(width) for width in (11008, 1024, 512, 96, 12)] == [128, 32, 16, 8, 1]
+    """128 at 7B, 32 at nano's 512 channels, and never less than one multiple."""
+    assert [default_round_to(width) for width in (11008, 1024, 512, 96, 12)] == [128, 32, 32, 8, 1]
     assert kept_channels(512, 0.99, 16) == 16
     assert kept_channels(96, 0.01, 64) == 64
 
