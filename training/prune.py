@@ -107,6 +107,22 @@ def check_calibration(summary: CheckpointSummary, config: PruneConfig) -> None:
             '--method magnitude or magnitude-sp')
 
 
+def _statistics(summary: CheckpointSummary, config: PruneConfig) -> dict:
+    """
+    Return the statistics of the one data set that scales the demonstrations.
+
+    :raises PruneError: unknown, or not said where there are several
+    """
+    statistics = statistics_document(summary.folder)
+    key = config.unnorm_key
+    if key is None and len(statistics) == 1:
+        key = next(iter(statistics))
+    if key not in statistics:
+        raise PruneError(f'unnorm_key {key!r} is not in {summary.folder}; it has: '
+                         f'{", ".join(statistics)}. Give --unnorm-key {next(iter(statistics))}')
+    return {key: statistics[key]}
+
+
 def _device(config: PruneConfig) -> torch.device:
     if config.device == 'auto':
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
@@ -116,18 +132,19 @@ def _device(config: PruneConfig) -> torch.device:
     return torch.device(config.device)
 
 
-def calibrate(opened: Checkpoint, config: PruneConfig, ids: torch.Tensor | None) -> Calibration:
+def calibrate(opened: Checkpoint, config: PruneConfig, ids: torch.Tensor | None,
+              statistics: dict) -> Calibration:
     """
     Make the samples that the method wants; none for those that look at weights alone.
 
     :param ids: token ids (N, L), if those were asked for
+    :param statistics: of the data set that scales the demonstrations' actions
     """
     if not config.calibrates:
         return Calibration([], {'samples': 'none: the method reads weights alone'})
     if ids is not None:
         return from_token_ids(opened.model.language_model, ids)
-    return from_demonstrations(opened.model, opened.tokenizer,
-                               statistics_document(opened.summary.folder), config)
+    return from_demonstrations(opened.model, opened.tokenizer, statistics, config)
 
 
 def apply_method(opened: Checkpoint, calibration: Calibration, plan: Plan,
@@ -214,6 +231,8 @@ def prune(config: PruneConfig) -> Path:
     before = summary.config
     plan = make_plan(before.decoder, config)
     ids = check_sources(config, before.decoder.vocab_size, before.decoder.max_length)
+    reads_demonstrations = config.calibrates and config.token_ids is None
+    statistics = _statistics(summary, config) if reads_demonstrations else {}
     if plan.capped:
         log.warning('capped ratio=%.3f of the decoder needs more than max_layer_ratio=%.3f of '
                     'each listed layer; less is removed', config.ratio, config.max_layer_ratio)
@@ -221,7 +240,7 @@ def prune(config: PruneConfig) -> Path:
     dtype = torch.bfloat16 if large or config.dtype == 'bfloat16' else torch.float32
     started = time.monotonic()
     opened = open_checkpoint(config.checkpoint, device, dtype)
-    calibration = calibrate(opened, config, ids)
+    calibration = calibrate(opened, config, ids, statistics)
     result = apply_method(opened, calibration, plan, config)
     report = _report(before, opened.model.config, plan, config, calibration, result)
     stage = {

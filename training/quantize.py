@@ -126,6 +126,10 @@ class QuantizeConfig:
             asked = '--compare' if self.compare else '--rounding gptq'
             raise ValueError(f'{asked} wants demonstrations: add --data runs/demos, made by '
                              '`rlrc collect`')
+        for name in ('keep_heads', 'keep_channels'):
+            if getattr(self, name) is not None and self.plan is None:
+                raise ValueError(f'{name} {getattr(self, name)} is for --plan alone; what is '
+                                 'quantised keeps what `rlrc prune` left')
         for name in ('calibration_frames', 'fidelity_frames'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')

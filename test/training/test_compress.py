@@ -199,6 +199,8 @@ def test_what_an_oft_cannot_have_is_refused(demos, tmp_path, capsys):
     assert not (tmp_path / 'out').exists()
     with pytest.raises(ConfigError, match='--no-action-head'):
         replace(inspect(discrete).config, quantization=QuantizationConfig())
+    assert main(['--plan', str(discrete), '--group-size', '32']) == 0
+    assert 'action rows' not in capsys.readouterr().out
     assert main([str(discrete), *small, '--no-action-head']) == 0
     answers = [Policy.open(each, 'cpu').predict_normalised(_observations())
                for each in (discrete, tmp_path / 'out')]

@@ -16,6 +16,7 @@
 
 from dataclasses import replace
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -34,7 +35,7 @@ from rlrc_training.sft import sft
 from rlrc_training.sft_config import SftConfig
 from safetensors.torch import save_file
 from synthetic_demos import CLOSES, FRAMES, make_demonstrations, OPENS
-from tiny_vla import make_tiny_checkpoint, tiny_statistics
+from tiny_vla import DATASET, make_tiny_checkpoint, tiny_statistics
 import torch
 
 CHOICES = {
@@ -258,6 +259,19 @@ def test_absent_or_short_calibration_is_refused(dense, demos, tmp_path):
              'is not a readable safetensors file')
     _refused(_config(dense, demos, tmp_path / 'out', samples=10),
              r'wants 80 frames .* hold 40; raise --episodes, or give --samples 5')
+
+
+def test_several_data_sets_want_a_key(dense, demos, tmp_path):
+    """Which statistics scale the demonstrations is asked, not guessed."""
+    several = shutil.copytree(dense, tmp_path / 'several')
+    path = several / 'dataset_statistics.json'
+    statistics = json.loads(path.read_text())
+    path.write_text(json.dumps({'other': statistics[DATASET], **statistics}))
+    _refused(_config(several, demos, tmp_path / 'out'),
+             f'None is not in .*; it has: other, {DATASET}. Give --unnorm-key other')
+    out = prune(_config(several, demos, tmp_path / 'out', unnorm_key=DATASET))
+    assert set(inspect(out).norm_stats) == {'other', DATASET}
+    assert prune(_config(several, demos, tmp_path / 'l2', importance='l2')).exists()
 
 
 def test_wrong_folders_are_refused(dense, demos, tmp_path):

@@ -183,6 +183,7 @@ def test_compare_measures_every_scheme(folder, demos, tmp_path):
     ({'rounding': 'up'}, "'up'.*nearest, hqq, gptq"),
     ({'rounding': 'gptq'}, '--rounding gptq.*add --data runs/demos'),
     ({'compare': True}, '--compare.*add --data runs/demos'),
+    ({'keep_heads': 2}, 'keep_heads 2 is for --plan alone'),
     ({'short_groups': ('legs',)}, "'legs'.*decoder, head, vision, projector"),
     ({'fidelity_frames': 0}, 'fidelity_frames.*got 0')])
 def test_options_out_of_bounds_are_refused(options, words):
@@ -196,6 +197,8 @@ def test_options_out_of_bounds_are_refused(options, words):
     (['--group-size', '64', '--decoder', 'bf16', '--vision', 'int4', '--short-groups', 'head'],
      'does not divide the 32 inputs of vision_backbone.*Set --group-size 32'),
     (['--group-size', '32', '--data', 'nowhere'], 'no demonstrations in nowhere.*rlrc collect'),
+    (['--plan', '7b', '--keep-heads', '40'], 'a layer has 32; give --keep-heads 1 ... 32'),
+    (['--plan', '7b', '--keep-channels', '0'], 'keep_channels 0 .* 1 ... 11008'),
     (['--plan', '8b'], "'8b'.*7b, nano,.* tiny")])
 def test_what_does_not_fit_the_model_is_refused(folder, tmp_path, capsys, options, words):
     """Each ends in one line that says what to type, and writes nothing."""

@@ -136,8 +136,7 @@ def from_demonstrations(model: Vla, tokenizer: Tokenizer, statistics: dict,
     """
     Make samples of demonstration frames with the policy's own loss.
 
-    :param statistics: the checkpoint's, by which it learnt to normalise actions: the first data
-        set's count
+    :param statistics: of the data set by which the checkpoint learnt to normalise these actions
     :raises PruneError: fewer frames than asked for
     """
     vla, weight = model.config, next(model.parameters())

@@ -96,6 +96,9 @@ class PruneConfig:
     token_ids: Path | None = None
     """Calibrate with these token ids and a language model's loss instead: a safetensors file with
     int64 input_ids (samples, tokens)."""
+    unnorm_key: str | None = None
+    """Which of the checkpoint's data sets scales the demonstrations' actions; needed if several.
+    """
     samples: int = 10
     """Calibration samples of LLM-Pruner's size ..."""
     sample_tokens: int = 64
