@@ -352,7 +352,7 @@ def print_bytes(columns: list[Variant], free: dict[str, int]) -> None:
     table = Table(title='weights, MiB')
     for heading in ('part', *(each.name for each in columns)):
         table.add_column(heading, justify='left' if heading == 'part' else 'right')
-    rows = dict.fromkeys(part for each in columns for part in each.parts)
+    rows = dict.fromkeys(part for each in columns for part, size in each.parts.items() if size)
     for part in rows:
         table.add_row(part, *(f'{each.parts.get(part, 0) / MIB:.2f}' for each in columns))
     table.add_section()
