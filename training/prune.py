@@ -258,8 +258,9 @@ def prune(config: PruneConfig) -> Path:
         save_checkpoint(path, opened.model, opened.tokenizer, statistics_document(summary.folder),
                         provenance)
         (path / REPORT).write_text(json.dumps(report, indent=1))
-        draw(path / PICTURE, f'{summary.folder.name}: {config.method}, ratio {config.ratio} of '
-             f'{config.ratio_of}', report['layers'])
+        asked = (f'ratio {config.ratio} of {config.ratio_of}' if config.zeros_per_group is None
+                 else config.pattern)
+        draw(path / PICTURE, f'{summary.folder.name}: {config.method}, {asked}', report['layers'])
 
     write_folder(config.out, write)
     log.info('pruned parameters=%d (was %d) decoder_removed=%.3f out=%s',

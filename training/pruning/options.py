@@ -147,18 +147,25 @@ class PruneConfig:
         """Refuse options that the method would silently ignore."""
         for name, neutral, methods in (
                 ('keep_layers', 0, ('llm-pruner',)), ('vision_ratio', 0.0, ('llm-pruner',)),
-                ('loss', 'policy', ('llm-pruner',)),
+                ('loss', 'policy', ('llm-pruner',)), ('reduction', 'sum', ('llm-pruner',)),
+                ('importance', 'param_first', ('llm-pruner',)), ('flap_metric', 'WIFV', ('flap',)),
+                ('flap_structure', 'AL-AM', ('flap',)), ('remove_heads', 0, ('flap',)),
                 ('wanda_variant', False, ('wanda',)),
                 ('pattern', 'unstructured', ('magnitude', 'wanda'))):
             if getattr(self, name) != neutral and self.method not in methods:
                 raise PruneError(f'{name} {getattr(self, name)!r} is not for method '
                                  f'{self.method!r}; it is for: {", ".join(methods)}')
+        if self.remove_heads and not self.flap_structure.endswith('MM'):
+            raise PruneError(f'remove_heads {self.remove_heads} is not for flap_structure '
+                             f'{self.flap_structure!r}; it is for: AL-MM, UL-MM')
         if self.wanda_variant and self.pattern != 'unstructured':
             raise PruneError(f'wanda_variant knows no pattern {self.pattern!r}; '
                              'leave one of the two away')
         if self.loss == 'robot' and self.importance not in TAYLOR:
             raise PruneError(f'importance {self.importance!r} reads no loss; with --loss robot '
                              f'use one of: {", ".join(TAYLOR)}')
+        if self.token_ids is not None and not self.calibrates:
+            raise PruneError(f'{self.method} reads weights alone; leave --token-ids away')
         if self.token_ids is not None and (self.loss == 'robot' or self.vision_ratio):
             raise PruneError('token ids hold no images and no actions; with --loss robot or '
                              '--vision-ratio calibrate with demonstrations (--data)')

@@ -15,6 +15,7 @@
 """From ratios to widths: LLM-Pruner's meaning and RLRC's, at 7B and for small models."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rlrc_ros.vla.config import ActionConfig, DecoderConfig, LayerWidths, VlaConfig
@@ -108,6 +109,10 @@ def test_a_decoder_without_middle_layers_wants_a_range():
     ({'pattern': '2:4', 'method': 'flap'}, 'it is for: magnitude, wanda'),
     ({'loss': 'robot', 'importance': 'l1'}, 'reads no loss'),
     ({'loss': 'robot', 'method': 'flap'}, "not for method 'flap'"),
+    ({'importance': 'l2', 'method': 'flap'}, "importance 'l2' is not for method 'flap'"),
+    ({'flap_structure': 'UL-UM'}, 'it is for: flap'),
+    ({'remove_heads': 4, 'method': 'flap'}, "not for flap_structure 'AL-AM'.* AL-MM, UL-MM"),
+    ({'token_ids': Path('x'), 'method': 'magnitude'}, 'weights alone; leave --token-ids away'),
     ({'keep_layers': 2, 'method': 'wanda'}, 'it is for: llm-pruner'),
     ({'wanda_variant': True, 'pattern': '2:4', 'method': 'wanda'}, 'leave one of the two'),
     ({'samples': 0}, 'at least 1, got 0'), ({'max_layer_ratio': 1.5}, 'got 1.5')])
