@@ -199,7 +199,7 @@ def test_options_out_of_bounds_are_refused(options, words):
     (['--group-size', '32', '--data', 'nowhere'], 'no demonstrations in nowhere.*rlrc collect'),
     (['--plan', '7b', '--keep-heads', '40'], 'a layer has 32; give --keep-heads 1 ... 32'),
     (['--plan', '7b', '--keep-channels', '0'], 'keep_channels 0 .* 1 ... 11008'),
-    (['--plan', '8b'], "'8b'.*7b, nano,.* tiny")])
+    (['--plan', '8b'], "'8b'.*7b, nano, choice, tiny")])
 def test_what_does_not_fit_the_model_is_refused(folder, tmp_path, capsys, options, words):
     """Each ends in one line that says what to type, and writes nothing."""
     out = tmp_path / 'out'
