@@ -199,9 +199,14 @@ def test_options_out_of_bounds_are_refused(options, words):
     (['--group-size', '32', '--data', 'nowhere'], 'no demonstrations in nowhere.*rlrc collect'),
     (['--plan', '7b', '--keep-heads', '40'], 'a layer has 32; give --keep-heads 1 ... 32'),
     (['--plan', '7b', '--keep-channels', '0'], 'keep_channels 0 .* 1 ... 11008'),
+    (['--group-size', '32', '--device', 'cuda'], "'cuda' was asked for.*--device cpu"),
+    (['--compare', '--data', 'nowhere', '--group-size', '32'], 'no demonstrations in nowhere'),
     (['--plan', '8b'], "'8b'.*7b, nano, choice, tiny")])
-def test_what_does_not_fit_the_model_is_refused(folder, tmp_path, capsys, options, words):
+def test_what_does_not_fit_the_model_is_refused(folder, tmp_path, capsys, monkeypatch, options,
+                                                words):
     """Each ends in one line that says what to type, and writes nothing."""
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr('rlrc_training.quantize.open_checkpoint', None)  # no weight is read
     out = tmp_path / 'out'
     assert main([str(folder), '--out', str(out), *options]) == 1
     error = capsys.readouterr().err
