@@ -163,7 +163,8 @@ class StepRuntime:
         self._prompt = torch.zeros_like(self._host_prompt, device=device, pin_memory=False)
         table = self._model.language_model.model.embed_tokens
         self._host_text = self._text = None
-        if isinstance(table, HostEmbedding):  # a graph could not wait for the host
+        if isinstance(table, HostEmbedding) and table.weight.device.type == 'cpu':
+            # Read there before a graph starts, which could not wait for the host.
             rows = (self.longest_prompt, decoder.hidden_size)
             self._host_text = torch.zeros(rows, dtype=table.weight.dtype, pin_memory=pinned)
             self._text = torch.zeros(rows, dtype=self.dtype, device=device)
