@@ -96,7 +96,7 @@ def _check_the_runtimes_agree(folder) -> None:
 def test_what_is_pruned_trained_and_quantised_opens_by_both_runtimes(way, demos, tmp_path):
     """Widths, biases and stages come through, and eager and fast answer alike."""
     if 'nf4' in way:
-        pytest.importorskip('bitsandbytes', reason='requirements/robot.txt holds it')
+        pytest.importorskip('bitsandbytes', reason='requirements/runtime.txt holds it')
     pruned, trained, quantised = _compress(demos, tmp_path, *WAYS[way])
     summary = inspect(quantised)
     assert [stage['name'] for stage in summary.provenance['stages']] == [

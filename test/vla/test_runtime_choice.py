@@ -117,7 +117,7 @@ def test_a_choice_is_measured_once_and_remembered(tmp_path, caplog):
 def test_a_quantised_model_is_measured_on_its_own(tmp_path, monkeypatch, scheme):
     """Packed layers go through every runtime, and are not taken for the dense architecture."""
     if scheme != 'int4':
-        pytest.importorskip('bitsandbytes', reason='requirements/robot.txt holds it')
+        pytest.importorskip('bitsandbytes', reason='requirements/runtime.txt holds it')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     folder = make_tiny_checkpoint(tmp_path / 'quantised', 0, QuantizationConfig(
         scheme, 'bf16', scheme, 'bf16', 32))
