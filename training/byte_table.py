@@ -33,7 +33,7 @@ from rlrc_ros.vla.config import (
     QUANTIZED_PARTS,
     VlaConfig,
 )
-from rlrc_ros.vla.inspection import PARTS
+from rlrc_ros.vla.inspection import inspect, PARTS
 from rlrc_ros.vla.linear import Int4Linear
 from rlrc_ros.vla.model import skeleton
 from rlrc_ros.vla.quantized import bytes_by_part, linear_layers
@@ -93,6 +93,8 @@ def read_architecture(target: str) -> tuple[VlaConfig, bool]:
         raise ConfigError(f'--plan {target!r} is no config.json, no folder with one and no name '
                           f'({error}); the names are: {SEVEN_B}, {", ".join(PRESETS)}') from error
     if document.get('model_type') == official.MODEL_TYPE:
+        if any(path.parent.glob('*.safetensors')):  # files beside it may tell more: an OFT's head
+            return inspect(path.parent).config, True
         return official.read_config(document, {}, {}, path.parent.name, ACTION_DIM), True
     return VlaConfig.from_json(document), False
 

@@ -19,6 +19,7 @@ from functools import partial
 import json
 
 import numpy as np
+from official_folders import tiny_official_folder
 import pytest
 from rlrc_ros.types import Observation
 from rlrc_ros.vla.checkpoint import inspect, open_checkpoint
@@ -27,13 +28,14 @@ from rlrc_ros.vla.linear import QuantizedLinear
 from rlrc_ros.vla.policy import Policy
 from rlrc_ros.vla.quantized import linear_layers
 from rlrc_sim.rollout import play
+from rlrc_training.byte_table import plan_variant
 from rlrc_training.evaluate import evaluate, EvaluateConfig
 from rlrc_training.prune import prune
 from rlrc_training.pruning.options import PruneConfig, PruneError
 from rlrc_training.quantize import main, quantize, QuantizeConfig
 from rlrc_training.sft import sft
 from rlrc_training.sft_config import SftConfig
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from synthetic_demos import make_demonstrations
 from tiny_vla import make_tiny_checkpoint, make_tiny_oft_checkpoint
 import torch
@@ -104,6 +106,7 @@ def test_what_is_pruned_trained_and_quantised_opens_by_both_runtimes(way, demos,
     assert summary.config.decoder == inspect(pruned).config.decoder
     assert summary.config.towers == inspect(pruned).config.towers
     before, after = (load_file(each / 'model.safetensors') for each in (trained, quantised))
+    assert sum(each.nbytes for each in after.values()) == plan_variant('', summary.config).file
     biases = [name for name in before if name.endswith(('o_proj.bias', 'down_proj.bias'))]
     assert len(biases) == (4 if 'flap' in way else 0)
     for name in biases:
@@ -161,6 +164,24 @@ def test_widths_that_fill_no_group_are_refused_by_name(demos, tmp_path, capsys):
     _check_the_runtimes_agree(out)
 
 
+
+
+def test_an_official_folder_is_pruned_and_quantised(tmp_path):
+    """It comes back in our own format, without its dead blocks, and answers by both runtimes."""
+    official = tiny_official_folder(tmp_path / 'official')
+    before = inspect(official)
+    save_file({'input_ids': torch.randint(0, 300, (3, 40))}, tmp_path / 'ids.safetensors')
+    layers = len(before.config.decoder.layers)
+    pruned = prune(PruneConfig(
+        checkpoint=official, out=tmp_path / 'pruned', layers=(0, layers), ratio=0.5, round_to=8,
+        token_ids=tmp_path / 'ids.safetensors', device='cpu'))
+    assert (inspect(pruned).layout, inspect(pruned).unused_parameters) == ('rlrc_vla', 0)
+    assert inspect(pruned).norm_stats.keys() == before.norm_stats.keys()
+    report = json.loads((pruned / 'pruning.json').read_text())
+    assert report['before']['parameters'] == before.parameters > report['after']['parameters']
+    out = quantize(QuantizeConfig(pruned, tmp_path / 'q', group_size=32, vision='int8',
+                                  short_groups=('vision', 'decoder')))
+    _check_the_runtimes_agree(out)
 
 
 def test_an_oft_is_quantised_and_answers_nearly_the_same(tmp_path):

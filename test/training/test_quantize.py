@@ -20,7 +20,7 @@ import re
 import sys
 
 import numpy as np
-from official_folders import tiny_official_folder
+from official_folders import tiny_official_folder, tiny_oft_folder
 import pytest
 from rlrc_ros import vla
 from rlrc_ros.vla import checkpoint
@@ -103,6 +103,15 @@ def test_the_byte_table_counts_an_official_folders_dead_blocks(tmp_path):
     out = quantize(QuantizeConfig(official, tmp_path / 'q', decoder='bf16', action_head=False,
                                   host_embeddings=False))
     assert dense == _stored_bytes(out)
+
+
+def test_the_plan_of_an_official_oft_counts_its_own_parts(tmp_path):
+    """Head and proprio projector lie in files beside config.json."""
+    folder = tiny_oft_folder(tmp_path / 'oft')
+    dense = byte_table.plan(str(folder), 32, ('vision', 'decoder', 'projector', 'head'))[0]
+    parts = inspect(folder).parts
+    for name in ('action head', 'proprio projector'):
+        assert dense.parts[name] == 2 * parts[name] > 0
 
 
 def test_the_byte_table_at_7b_reaches_the_goals():
