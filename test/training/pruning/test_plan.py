@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rlrc_ros.vla.config import ActionConfig, DecoderConfig, LayerWidths, VlaConfig
+from rlrc_ros.vla.config import ActionConfig, DecoderConfig, LayerWidths, ParallelConfig, VlaConfig
 from rlrc_ros.vla.official import BACKBONES
 from rlrc_training.pruning.costs import costs
 from rlrc_training.pruning.options import PruneConfig, PruneError
@@ -78,6 +78,20 @@ def test_costs_agree_with_the_published_shapes():
                         (before.prefill_gflop, 3575), (after.prefill_gflop, 391),
                         (before.decode_gflop, 13.0), (after.decode_gflop, 1.42)):
         assert ours == pytest.approx(known, rel=0.06)
+
+
+def test_one_pass_is_one_longer_prefill():
+    """An OpenVLA-OFT's chunk of 8 takes as many operations, and none of them after the prefill."""
+    one = VlaConfig(BACKBONES['dinosiglip-vit-so-224px'], LLAMA_7B, ActionConfig(32000, 29871))
+    action = replace(one.action, horizon=8)
+    turns, passes = costs(replace(one, action=action)), costs(
+        replace(one, action=action, parallel=ParallelConfig('l1')))
+    assert passes.decode_gflop == 0.0 and passes.vision_gflop == turns.vision_gflop
+    # 57 slots more in the prefill, the L1 head, and attention over all tokens.
+    assert turns.prefill_gflop * 333 / 276 < passes.prefill_gflop < turns.prefill_gflop * 1.3
+    assert passes.answer_gflop == pytest.approx(turns.answer_gflop, rel=0.03)
+    two = costs(replace(one, action=action, parallel=ParallelConfig('l1', ('image', 'wrist'))))
+    assert two.vision_gflop == 2 * passes.vision_gflop
 
 
 @pytest.mark.parametrize(('options', 'words'), [
