@@ -37,7 +37,7 @@ import sys
 import time
 
 import numpy as np
-from rlrc_ros.vla.checkpoint import Checkpoint, inspect
+from rlrc_ros.vla.checkpoint import Checkpoint, inspect, refuse_quantized
 from rlrc_ros.vla.inspection import CheckpointSummary, statistics_document
 from rlrc_ros.vla.model import skeleton
 from rlrc_ros.vla.policy import Policy
@@ -78,13 +78,10 @@ def rl(config: RlConfig, pool: WorldPool | None = None) -> Path:
     :param pool: this rank's worlds, if they are there already; they stay open
     """
     # ---------------------------------------------------------------- the doors
+    summary = _check_trainable(config.init)
+    key = _unnorm_key(config, summary)
     device = ranks.start(config.device)
     envs = ranks.share('num_envs', config.num_envs)
-    summary = inspect(config.init)
-    if summary.action_horizon != 1:
-        raise ValueError(f'{config.init} answers {summary.action_horizon} actions at once; '
-                         'PPO here judges one action a step')
-    key = _unnorm_key(config, summary)
     if ranks.is_first():
         check_same_run(config, MAY_CHANGE)
     ranks.barrier()
@@ -142,6 +139,17 @@ def rl(config: RlConfig, pool: WorldPool | None = None) -> Path:
     log.info('done checkpoint=%s %s=%.3f', checkpoint, config.best_by, run.best)
     ranks.stop()
     return checkpoint
+
+
+def _check_trainable(folder: Path) -> CheckpointSummary:
+    """Raise ValueError for a model that PPO here does not know how to train."""
+    summary = refuse_quantized(inspect(folder), 'rl')
+    if summary.config.parallel is not None or summary.action_horizon != 1:
+        raise ValueError(
+            f'{folder} decodes {summary.action_horizon} actions in parallel, as OpenVLA-OFT does; '
+            'PPO here judges the tokens of one action a step. Start from an OpenVLA, or train '
+            'this one by imitation with rlrc_training.oft.oft_loss')
+    return summary
 
 
 def _unnorm_key(config: RlConfig, summary: CheckpointSummary) -> str:

@@ -127,8 +127,8 @@ def open_teacher(config: SftConfig, model: Vla, tokenizer: Tokenizer, statistics
         return None
     summary = inspect(config.distill)
     ours, theirs = model.config, summary.config
-    if (ours.action, ours.image_size, ours.prompt) != (
-            theirs.action, theirs.image_size, theirs.prompt) or [
+    if (ours.action, ours.image_size, ours.prompt, ours.parallel) != (
+            theirs.action, theirs.image_size, theirs.prompt, theirs.parallel) or [
             (each.mean, each.std) for each in ours.towers] != [
             (each.mean, each.std) for each in theirs.towers]:
         raise ValueError(f'{config.distill} has other action tokens, images or prompts than the '
