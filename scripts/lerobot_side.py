@@ -23,6 +23,7 @@ test/training/test_lerobot_dataset.py calls it when RLRC_LEROBOT_PYTHON names th
 python; scripts/check_lerobot.sh makes one.
 """
 
+import os
 from pathlib import Path
 import sys
 
@@ -94,3 +95,5 @@ def shorten(folder: Path, out: Path) -> None:
 
 if __name__ == '__main__':
     {'read': read, 'write': write, 'shorten': shorten}[sys.argv[1]](*map(Path, sys.argv[2:]))
+    sys.stdout.flush()
+    os._exit(0)  # threads of the video encoder abort an orderly end now and then
