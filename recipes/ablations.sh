@@ -4,9 +4,10 @@
 # what is finished takes a moment, so run it again after an interruption.
 #
 #   bash recipes/ablations.sh                     # into runs/ablations
-#   DATA=runs/demos OUT=runs/ablations SEEDS='0 1 2' STEPS=8960 bash recipes/ablations.sh
+#   DATA=runs/demos OUT=runs/ablations SEEDS='0 1 2' STEPS=8960 SFT_STEPS=500 EPISODES=30 \
+#       RLRC=.venv/bin/rlrc bash recipes/ablations.sh        # the defaults, to be changed
 #
-# In .venv (or with RLRC='python -m ...' spelled out): RLRC is the command that runs a verb.
+# STEPS are environment steps of a run (of `scratch` half as many), EPISODES those of an evaluation.
 set -euo pipefail
 data=${DATA:-runs/demos}; out=${OUT:-runs/ablations}; steps=${STEPS:-8960}
 read -r -a seeds <<< "${SEEDS:-0 1 2}"
@@ -22,9 +23,9 @@ read -r -a rlrc <<< "${RLRC:-.venv/bin/rlrc}"
 rl() {  # rl ARM SEED INIT OPTIONS...
     "${rlrc[@]}" rl --init "$3" --out "$out/$1-$2" --seed "$2" --num-envs 16 --num-steps 40 \
         --end-on-success --num-minibatches 4 --learning-rate 1e-4 --critic-warmup-updates 4 \
-        --eval-every 1000 --eval-episodes 30 --best-by success_once --threads 2 --processes 2 "${@:4}"
+        --eval-every 1000 --eval-episodes "${EPISODES:-30}" --best-by success_once --threads 2 --processes 2 "${@:4}"
 }
-imitation=(--bc demonstrations --data "$data")
+imitation=(--bc demonstrations --data "$data" --episodes 150)
 # The arms take turns over the seeds: stopped early, it has complete seeds of every arm.
 for seed in "${seeds[@]}"; do
     rl full "$seed" "$out/sft/checkpoint" --total-timesteps "$steps" "${imitation[@]}"

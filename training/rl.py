@@ -42,6 +42,7 @@ from rlrc_ros.vla.inspection import CheckpointSummary, statistics_document
 from rlrc_ros.vla.model import skeleton
 from rlrc_ros.vla.policy import Policy
 from rlrc_sim.rollout import play, WorldPool
+from rlrc_sim.suites import check_ready
 from rlrc_training import ranks
 from rlrc_training.command_line import run_verb
 from rlrc_training.lora import merged_weights
@@ -80,6 +81,7 @@ def rl(config: RlConfig, pool: WorldPool | None = None) -> Path:
     # ---------------------------------------------------------------- the doors
     summary = _check_trainable(config.init)
     key = _unnorm_key(config, summary)
+    check_ready(config.episode_set)
     device = ranks.start(config.device)
     envs = ranks.share('num_envs', config.num_envs)
     if ranks.is_first():
@@ -98,6 +100,11 @@ def rl(config: RlConfig, pool: WorldPool | None = None) -> Path:
     learner = Learner(config, opened.model, batcher, envs, demonstrations)
     run = Progress(config)
     run.restore(learner)
+    checkpoint = config.out / 'checkpoint'
+    if run.update >= config.num_updates:
+        log.info('done already checkpoint=%s %s=%.3f', checkpoint, config.best_by, run.best)
+        ranks.stop()
+        return checkpoint
 
     # ------------------------------------------------------------------ the loop
     processes = config.processes or max(1, (os.cpu_count() or 1) // ranks.world_size())
@@ -105,9 +112,9 @@ def rl(config: RlConfig, pool: WorldPool | None = None) -> Path:
                initial=run.update * config.batch_size, disable=not ranks.is_first())
     writer = (SummaryWriter(config.out / 'tb', purge_step=run.update * config.batch_size)
               if ranks.is_first() else None)
-    checkpoint = config.out / 'checkpoint'
     worlds = (nullcontext(pool) if pool else
-              WorldPool(len(envs), summary.image_size_px, processes=processes))
+              WorldPool(len(envs), summary.image_size_px, episode_set=config.episode_set,
+                        processes=processes))
     with worlds as pool:
         collector = Collector(config, pool, envs, batcher, stats)
 

@@ -132,6 +132,8 @@ class RlConfig:
     """Demonstrated frames in each minibatch, with --bc demonstrations."""
     data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar='DIR [DIR ...]')] = ()
     """Folders made by `rlrc collect`, or LeRobotDatasets, for --bc demonstrations."""
+    episodes: int | None = None
+    """Use at most so many demonstrations of each folder; all of them by default."""
     camera: str = ''
     """Which images of a LeRobotDataset; needed where it has several."""
 
