@@ -101,7 +101,7 @@ class EvaluateConfig:
     runtime: str = 'eager'
     """Way of running the policy (docs/performance.md); `vla-cache` plays one world at a time."""
     strips: int = 0
-    """Of the first so many seeds of each set, OUT/strips shows the episode as a row of pictures."""
+    """Of the first so many seeds of each set, OUT/strips shows a row of pictures each."""
     videos: int = 4
     """How many failures and how many successes OUT/episodes.mp4 shows; 0: no film."""
     compare: tuple[Path, ...] = ()

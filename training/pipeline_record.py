@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """
 What was made from what: the record of each stage, and whether it may be skipped.
 
@@ -25,68 +24,23 @@ remembered as long as names, sizes and times of its files stay the same.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-import hashlib
 import json
 import os
 from pathlib import Path
 import shutil
 
+from rlrc_training.content_hash import BEGUN, DONE, Hashes, MEMORY, RECORDS, write_json
 from rlrc_training.pipeline_plan import GROWING, HOW_FAST, RESUMABLE, Stage
 from rlrc_training.provenance import machine, package_versions, source_commit
 from rlrc_training.resume import resolved
 
-RECORDS, OUTDATED, LOGS = 'pipeline', 'outdated', 'pipeline'
-BEGUN, DONE = 'begun', 'done'
-BESIDE = ('provenance.json', 'README.md', 'collection.json', 'pruning.json', 'pruning.png',
-          'fidelity.json', 'fidelity.md')
-"""Files in a product that tell of it and change nothing for who reads it."""
+OUTDATED, LOGS = 'outdated', RECORDS
 ONLY = {'evaluate': 'results.json', 'timing': 'timing.json'}
 """The one file of a product that counts, where it is one."""
 
 
-def write_json(path: Path, document: object) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix('.partial')
-    partial.write_text(json.dumps(document, indent=1, default=str))
-    os.replace(partial, path)
-
-
-class Hashes:
-    """Content hashes of folders; listings that did not change are not read again."""
-
-    def __init__(self, memory: Path):
-        self._memory = memory
-        try:
-            self._known = json.loads(memory.read_text())
-        except (OSError, ValueError):
-            self._known = {}
-
-    def of(self, folder: Path, only: str = '') -> str | None:
-        """Return the hash of a folder's files, or of `only` one, or None if there is nothing."""
-        files = [folder / only] if only else sorted(
-            path for path in folder.rglob('*') if path.is_file() and path.name not in BESIDE
-            and not any(part.startswith('.') for part in path.relative_to(folder).parts))
-        files = [path for path in files if path.is_file()]
-        if not files:
-            return None
-        listing = hashlib.sha256()
-        for path in files:
-            stat = path.stat()
-            listing.update(f'{path.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns}\n'
-                           .encode())
-        key = str(folder.resolve() / only)
-        remembered = self._known.get(key)
-        if remembered and remembered[0] == listing.hexdigest():
-            return remembered[1]
-        content = hashlib.sha256()
-        for path in files:
-            content.update(f'{path.relative_to(folder)}\n'.encode())
-            with path.open('rb') as file:
-                content.update(hashlib.file_digest(file, 'sha256').digest())
-        self._known[key] = [listing.hexdigest(), content.hexdigest()]
-        write_json(self._memory, self._known)
-        return content.hexdigest()
+class StageHashes(Hashes):
+    """Hashes of what stages made."""
 
     def of_product(self, stage: Stage) -> str | None:
         """Return the hash of what a stage made."""
@@ -107,7 +61,7 @@ class Records:
 
     def __init__(self, out: Path):
         self.out, self.commit = out, source_commit()
-        self.hashes = Hashes(out / RECORDS / 'hashes.cache')
+        self.hashes = StageHashes(out / RECORDS / MEMORY)
 
     def path(self, stage: str) -> Path:
         """Return where a stage's record lies."""

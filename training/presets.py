@@ -16,8 +16,8 @@
 Named sizes of the model: the config is all that differs between nano and 7B.
 
 `nano` and `choice` train on two CPU cores, the second for the sets in which words choose among the
-things in view, three times as deep; `small` (48 M parameters, 80 % of them in the decoder's layers)
-trains on one GPU; `tiny` only proves in tests that everything fits together.
+things in view, three times as deep; `small` (48 M parameters, 80 % of them in the decoder's
+layers) trains on one GPU; `tiny` only proves in tests that everything fits together.
 """
 
 from itertools import product

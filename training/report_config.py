@@ -34,6 +34,9 @@ class ReportConfig:
     """By default the folder's."""
     title: str = ''
     """Of the page; by default it names the folder."""
+    notes: Path | None = None
+    """Plain text for the page: what limited success, what to try next; blank lines part
+    paragraphs. FOLDER/notes.txt by default, where there is one."""
     allow_commit: tuple[str, ...] = ()
     """Further commits whose results may stand beside each other."""
     cards: bool = True
@@ -48,3 +51,13 @@ class ReportConfig:
     def stem(self) -> str:
         """Return what the files are called."""
         return self.name or self.folder.resolve().name
+
+
+@dataclass(frozen=True)
+class PageConfig:
+    """Of a further page."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """What it is made from."""
+    out: Path = Path('docs/results')
+    """Folder for it."""

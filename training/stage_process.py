@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """
 A stage of `rlrc pipeline` in a process of its own, which ends when the pipeline does.
 
