@@ -44,7 +44,7 @@ import time
 from typing import Annotated
 
 from rich.console import Console
-from rlrc_ros.vla.checkpoint import inspect
+from rlrc_ros.vla.checkpoint import inspect, refuse_quantized
 from rlrc_sim.suites import check_ready
 from rlrc_training.command_line import run_verb
 from rlrc_training.content_hash import write_json
@@ -178,11 +178,11 @@ def check_given(config: PipelineConfig, stages: list[Stage]) -> None:
         episode_paths(folder)
     decoder = None
     if config.dense is not None:
-        summary = inspect(config.dense)
+        summary = refuse_quantized(inspect(config.dense), 'the pipeline')
         check_stage(summary)
         decoder = summary.config.decoder
     elif config.init is not None:
-        decoder = inspect(config.init).config.decoder
+        decoder = refuse_quantized(inspect(config.init), 'the pipeline').config.decoder
     for stage in stages:
         asked = stage.config()
         if stage.name == 'dense' and decoder is None:

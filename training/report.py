@@ -31,6 +31,7 @@ import sys
 
 from rlrc_ros.vla.checkpoint import write_folder
 from rlrc_training.command_line import run_verb
+from rlrc_training.intervals import PairedComparison
 from rlrc_training.model_card import write_card
 from rlrc_training.pipeline_progress import in_words, wall_clock
 from rlrc_training.report_charts import (
@@ -57,13 +58,7 @@ from rlrc_training.report_page import (
     Pictures,
     Table,
 )
-from rlrc_training.report_read import (
-    Cell,
-    difference_in_words,
-    PipelineResult,
-    read_pipeline,
-    RowResult,
-)
+from rlrc_training.report_read import Cell, PipelineResult, read_pipeline, RowResult
 from rlrc_training.table_rows import CHAIN, MIN_EPISODES
 
 log = logging.getLogger('rlrc.report')
@@ -77,51 +72,57 @@ NOT_MEASURED = 'not measured'
 # ------------------------------------------------------------------------------ table
 
 
+def short_difference(each: PairedComparison) -> str:
+    """Return a paired difference in points as a cell holds it."""
+    low, high = (100 * bound for bound in each.interval_95)
+    few = '' if each.episodes >= MIN_EPISODES else ': too few'
+    return (f'{100 * each.difference:+.1f} ({low:+.1f} ... {high:+.1f}), p={each.mcnemar_p:.2g}, '
+            f'n={each.episodes}{few}')
+
+
 def _said(value: object) -> str:
     return NOT_MEASURED if value is None else str(value)
-
-
-def _against(result: RowResult) -> str:
-    if result.row.name == 'dense':
-        return '-'
-    return '; '.join(f'{name}: {difference_in_words(each)}' for name, each in (
-        ('IND', result.ind_against_dense), ('OOD', result.ood_against_dense)) if each) \
-        or NOT_MEASURED
-
-
-def _at_end(result: RowResult) -> str:
-    pair = result.ind_at_end, result.ood_at_end
-    return ' / '.join(_said(each) for each in pair) if any(pair) else NOT_MEASURED
 
 
 def _paper(result: RowResult) -> str:
     if result.row.paper is None:
         return '-'
     ind, ood, memory, ms = result.row.paper
-    return f'{ind:g} / {ood:g} %' + (f', {memory:g} GB, {ms:g} ms' if memory else '')
+    return f'{ind:g} / {ood:g} %' + (f'; {memory:g} GB; {ms:g} ms' if memory else '')
 
 
 def result_table(result: PipelineResult) -> Table:
-    """Return the table of all rows."""
+    """Return the table of all rows: success beside what it costs."""
     rows = []
     for each in result.rows:
         timing = each.timing
         process = timing and timing['process_bytes']
         rows.append((
-            each.row.words, _said(each.ind), _said(each.ood), _at_end(each), _against(each),
-            f'{each.parameters / 1e6:.2f}' if each.parameters else NOT_MEASURED,
+            each.row.words, _said(each.ind), _said(each.ood),
             f'{each.file_bytes / 1e6:.2f}' if each.file_bytes else NOT_MEASURED,
             f'{process / 1e6:.0f}' if process else NOT_MEASURED,
             f'{timing["p50_ms"]:.2f} / {timing["p95_ms"]:.2f}' if timing else NOT_MEASURED,
             f'{timing["actions_per_s"]:.1f}' if timing else NOT_MEASURED, _paper(each)))
-    return Table(('', 'IND, once', 'OOD, once', 'at the end, IND / OOD', 'against dense, paired',
-                  'parameters, M', 'weights, MB', 'process, MB', 'ms, p50 / p95', 'actions/s',
-                  'the paper: IND / OOD, memory, ms'), rows)
+    return Table(('', 'IND', 'OOD', 'weights, MB', 'process, MB', 'ms, p50 / p95', 'actions/s',
+                  'the paper'), rows)
+
+
+def difference_table(result: PipelineResult) -> Table:
+    """Return the rows' paired differences to the dense policy, and success at the end."""
+    rows = [(each.row.words, *(
+        '-' if each.row.name == 'dense' else NOT_MEASURED if one is None
+        else short_difference(one) for one in (each.ind_against_dense,
+                                                  each.ood_against_dense)),
+        _said(each.ind_at_end), _said(each.ood_at_end),
+        f'{each.parameters / 1e6:.2f}' if each.parameters else NOT_MEASURED)
+        for each in result.rows]
+    return Table(('', 'IND, points against dense', 'OOD, points against dense', 'IND, at the end',
+                  'OOD, at the end', 'parameters, M'), rows)
 
 
 def _below_table(result: PipelineResult) -> str:
     plan, timing = result.plan, result.timing
-    words = (f'Success once: at some step of 80; at the end: at the last one. IND is '
+    words = ('Success at some step of 80 (below: at the last one). IND is '
              f'{plan["ind_set"]}, OOD {plan["ood_set"]}, the same held-out seeds 0 ... '
              f'{plan["episodes"] - 1} for every row; Wilson 95 % intervals; paired difference by '
              f"Newcombe's interval and McNemar's exact test. A cell with fewer than "
@@ -273,6 +274,7 @@ def page(result: PipelineResult, notes: str = '') -> list[Block]:
               [(each.words, each.came_out, each.verdict) for each in result.goals]),
         Paragraph(f'“open”: not measured, or on fewer than {MIN_EPISODES} episodes.', small=True),
         Heading('The table'), result_table(result), Paragraph(_below_table(result), small=True),
+        difference_table(result),
         Heading('Stage by stage'), stage_bars(result),
         Paragraph(f'Lines are Wilson 95 % intervals; pale bars have fewer than {MIN_EPISODES} '
                   'episodes.', small=True)]

@@ -143,15 +143,16 @@ def _number(value: float) -> str:
 def _place(taken: list[tuple[float, float, float, float]], x: float, y: float,
            width: float, right: float) -> tuple[float, float]:
     """Return where a label fits without covering another one, near a point."""
-    options = [(x + 9 if x + 9 + width < right else x - 9 - width, y + shift)
-               for shift in (4, -9, 17, -22, 30, -35, 43, -48, 56)]
+    options = [(side, y + shift)
+               for shift in (4, -9, 17, -22, 30, -35, 43, -48, 56, -61, 69)
+               for side in (x + 9, x - 9 - width) if 60 < side and side + width < right]
     for left, base in options:
         box = (left, base - 11, left + width, base + 2)
         if all(box[2] < each[0] or box[0] > each[2] or box[3] < each[1] or box[1] > each[3]
                for each in taken):
             taken.append(box)
             return left, base
-    return options[0]
+    return options[0] if options else (x + 9, y + 4)
 
 
 def plane(points: Sequence[Point], x_label: str, title: str) -> str:
@@ -173,13 +174,12 @@ def plane(points: Sequence[Point], x_label: str, title: str) -> str:
         y = at(points[0].x, tick / 100)[1]
         parts += [_line(left, y, right, y), _text(left - 8, y + 4, f'{tick} %', size=11,
                                                   colour=FAINT, anchor='end')]
-    for decade in range(floor(low) - 1, ceil(high) + 1):
-        for digit in (1, 2, 5):
-            value = digit * 10.0 ** decade
-            if low <= log10(value) <= high:
-                x = at(value, 0)[0]
-                parts += [_line(x, top, x, bottom), _text(x, bottom + 16, _number(value), size=11,
-                                                          colour=FAINT, anchor='middle')]
+    round_ones = [digit * 10.0 ** decade for decade in range(floor(low) - 1, ceil(high) + 1)
+                  for digit in (1, 2, 5) if low <= log10(digit * 10.0 ** decade) <= high]
+    for value in round_ones if len(round_ones) > 2 else _ticks(10 ** low, 10 ** high):
+        x = at(value, 0)[0]
+        parts += [_line(x, top, x, bottom), _text(x, bottom + 16, _number(value), size=11,
+                                                  colour=FAINT, anchor='middle')]
     parts.append(_text((left + right) / 2, height - 12, x_label, size=12, colour=FAINT,
                        anchor='middle'))
     front, best = [], -1.0

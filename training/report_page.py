@@ -27,14 +27,14 @@ from html import escape
 from pathlib import Path
 
 STYLE = """
-body { margin: 0 auto; max-width: 1120px; padding: 28px 24px 80px; color: #1f2933;
+body { margin: 0 auto; max-width: 1280px; padding: 28px 24px 80px; color: #1f2933;
   font: 15px/1.55 system-ui, sans-serif; background: #fff; }
 h1 { font-size: 27px; margin: 0 0 4px; } h2 { font-size: 19px; margin: 44px 0 10px; }
 p { max-width: 780px; } p.small { color: #66727e; font-size: 13px; max-width: none; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 13px; }
-th, td { padding: 5px 10px; text-align: left; border-bottom: 1px solid #e3e8ed;
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 12.5px; }
+th, td { padding: 5px 9px; text-align: left; border-bottom: 1px solid #e3e8ed;
   vertical-align: top; } th { color: #66727e; font-weight: 600; border-bottom-color: #9fb0be; }
-td:first-child { font-weight: 600; white-space: nowrap; }
+td, th { white-space: nowrap; } td:first-child { font-weight: 600; }
 svg { max-width: 100%; height: auto; } figure { margin: 14px 0; }
 figure.pair { display: flex; flex-wrap: wrap; gap: 16px; }
 figcaption { color: #66727e; font-size: 13px; } img { display: block; max-width: 100%; }

@@ -71,8 +71,8 @@ ROWS: dict[str, Row] = {row.name: row for row in (
         paper=(79.7, 43.9, None, None)),
     Row('rlrc', 'RLRC', 'rl', 'rlrc', paper=(90.62, 62.5, 3.856, 74.07)),
     Row('rlrc-4bit', 'RLRC-4bit', 'quantize', 'rlrc', paper=(85.93, 54.68, 1.772, 100.77)),
-    Row('fewer-wider', 'own: fewer, wider layers, 90 % + SFT', 'fewer-wider-sft', 'own'),
-    Row('robot-loss', "own: importance by the robot's loss, 90 % + SFT", 'robot-loss-sft', 'own'),
+    Row('fewer-wider', 'own: fewer, wider layers + SFT', 'fewer-wider-sft', 'own'),
+    Row('robot-loss', "own: robot's loss, 90 % + SFT", 'robot-loss-sft', 'own'),
 )}
 """All rows in the order of the table."""
 CHAIN = ('dense', 'pruned', 'pruned-sft', 'pruned-sft-int4', 'rlrc', 'rlrc-4bit')
