@@ -274,7 +274,7 @@ def test_a_dense_policy_that_is_none_is_refused(config, tmp_path):
     said(config)
     for folder, words in ((config.folder / 'prune', 'pruned already'),
                           (make_tiny_checkpoint(tmp_path / 'int4', quantization=QuantizationConfig(
-                              group_size=32)), 'quantized')):
+                              group_size=32)), 'quantised already')):
         asked = replace(config, dense=folder)
         with pytest.raises(ValueError, match=words):
             check_given(asked, make_plan(asked.order))

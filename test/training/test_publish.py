@@ -35,7 +35,7 @@ def checkpoint(tmp_path) -> Path:
 
 
 def test_a_dry_run_lists_what_would_be_uploaded(checkpoint, capsys, monkeypatch):
-    """The files of a checkpoint and its card, sizes, what is left out; the network is not asked."""
+    """The files of a checkpoint, sizes, what is left out; the network is not asked."""
     monkeypatch.setattr('socket.socket.connect', lambda *_: pytest.fail('the network was asked'))
     assert main([str(checkpoint), '--repo-id', 'me/tiny', '--dry-run']) == 0
     printed = capsys.readouterr().out
