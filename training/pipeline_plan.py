@@ -46,7 +46,7 @@ INPUTS = ('init', 'data', 'distill', 'checkpoint', 'checkpoints', 'policy')
 """Options that name what a stage reads; their content counts, not their path."""
 HOW_FAST = ('processes', 'threads', 'device', 'save_every', 'accumulate', 'microbatch_size',
             'gradient_checkpointing', 'out', 'overwrite', 'fresh', 'videos', *INPUTS)
-"""Options that are not part of what a stage's result depends on."""
+"""Options that are not part of what a stage's result depends on, unless it measures time."""
 GROWING = {'collect': ('episodes',), 'evaluate': ('episodes', 'episode_set', 'strips')}
 """Options that may change under what is there: the verb goes on with it."""
 IN_CHECKPOINT = ('sft', 'rl')

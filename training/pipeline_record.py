@@ -23,14 +23,14 @@ remembered as long as names, sizes and times of its files stay the same.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 import json
 import os
 from pathlib import Path
 import shutil
 
 from rlrc_training.content_hash import BEGUN, DONE, Hashes, MEMORY, RECORDS, write_json
-from rlrc_training.pipeline_plan import GROWING, HOW_FAST, RESUMABLE, Stage
+from rlrc_training.pipeline_plan import GROWING, HOW_FAST, INPUTS, RESUMABLE, Stage
 from rlrc_training.provenance import machine, package_versions, source_commit
 from rlrc_training.resume import resolved
 
@@ -106,9 +106,8 @@ class Records:
 
     def _now(self, stage: Stage) -> tuple[dict, dict]:
         config = stage.config()
-        known = [each.name for each in fields(config)]
-        options = {name: value for name, value in resolved(config).items()
-                   if name in known and name not in HOW_FAST}
+        free = (*INPUTS, 'out') if stage.verb == 'timing' else HOW_FAST
+        options = {name: value for name, value in resolved(config).items() if name not in free}
         inputs = {name: self.hashes.of(folder) for name, folder in stage.inputs.items()}
         return options, inputs
 
