@@ -65,6 +65,7 @@ log = logging.getLogger('rlrc.report')
 FURTHER = {'ablations': ('rlrc_training.report_ablations', 'ablations')}
 """Other pages by sub-name: the module and its function of (folder, out)."""
 COLOURS = {'dense': GREY, 'rival': ORANGE, 'stage': '#8f6bb3', 'rlrc': BLUE, 'own': GREEN}
+SHADES = (BLUE, ORANGE, GREEN, RED, '#8f6bb3', GREY, '#b58a1b', '#4aa3c7')
 SETS = (('IND', BLUE), ('OOD', ORANGE))
 NOT_MEASURED = 'not measured'
 
@@ -182,9 +183,16 @@ def planes(result: PipelineResult) -> list[Charts]:
 
 
 def learning(result: PipelineResult) -> Charts | None:
-    """Return the curves of every trained stage."""
-    charts = []
+    """Return the curves of RLRC's own stages, and those of all others in one chart."""
+    charts, others = [], []
     for name, lines in result.curves.items():
+        if name not in ('dense', 'recover', 'rl'):
+            points = [(each['step'], each['success_once']) for each in lines
+                      if each.get('success_once') is not None]
+            if points:
+                others.append((name.removesuffix('-sft'), SHADES[len(others) % len(SHADES)],
+                               points))
+            continue
         if any('eval' in each for each in lines):
             picked = [(key, colour, [(each['env_steps'], each['eval'][key]) for each in lines
                                      if key in each.get('eval', {})])
@@ -207,6 +215,9 @@ def learning(result: PipelineResult) -> Charts | None:
             if points:
                 charts.append((f'{key}_{name}', curves(
                     [(key, RED, points)], label, f'{name}: {key} in training', rate=False)))
+    if others:
+        charts.append(('curve_others', curves(others, 'optimiser steps',
+                                              'the other SFT stages, validation', wide=True)))
     return Charts(charts) if charts else None
 
 

@@ -202,14 +202,15 @@ def plane(points: Sequence[Point], x_label: str, title: str) -> str:
 
 
 def curves(series: Sequence[tuple[str, str, Sequence[tuple[float, float]]]], x_label: str,
-           title: str, rate: bool = True) -> str:
+           title: str, rate: bool = True, wide: bool = False) -> str:
     """
     Draw curves over steps.
 
     :param series: (name, colour, points (x, y))
     :param rate: y is 0 ... 1 and shown in %; else in its own unit
+    :param wide: as wide as a page, not half of it
     """
-    width, height = WIDTH / 2 - 10, 240
+    width, height = WIDTH if wide else WIDTH / 2 - 10, 240
     left, right, top, bottom = 52, width - 14, 40, height - 38
     every = [point for *_, points in series for point in points]
     x_high = max((x for x, _ in every), default=1.0) or 1.0
