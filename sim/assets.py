@@ -38,7 +38,7 @@ def _maniskill_data() -> Path:
     return Path(os.environ.get('MS_ASSET_DIR', Path.home() / '.maniskill')) / 'data'
 
 
-def _candidates() -> Iterator[Path]:
+def candidates() -> Iterator[Path]:
     named = os.environ.get(VARIABLE)
     if named:
         root = Path(named).expanduser()
@@ -62,7 +62,7 @@ def suite_folder() -> Path:
             f"the official suite needs RL4VLA's assets: set {VARIABLE} to the folder with "
             f'{", ".join(FOLDERS)} (the `carrot` assets of gen-robot/RL4VLA), or use the sets '
             'put25_*, which need none')
-    for folder in list(_candidates())[:2]:
+    for folder in list(candidates())[:2]:
         if any((folder / each).is_dir() for each in FOLDERS):
             return folder
     raise ValueError(f'{VARIABLE}={named} holds no {FOLDERS[0]}; there is: '
@@ -70,7 +70,7 @@ def suite_folder() -> Path:
 
 
 def _beside(names: tuple[str, ...], in_maniskill: str, wanted: str, download: str) -> Path:
-    places = [folder / name for folder in _candidates() for name in names]
+    places = [folder / name for folder in candidates() for name in names]
     places.append(_maniskill_data() / in_maniskill)
     for place in places:
         if (place / wanted).exists():

@@ -22,7 +22,7 @@ images. What LIBERO prints goes to stderr.
 
 Conventions are those of OpenVLA's LIBERO evaluation: the environment is seeded with 0, set to
 the trial's recorded state, and idles for ten steps, in which things that start in the air fall.
-Pictures are turned by 180 degrees. Numbers of an action are what the OSC controller takes: -1 ... 1.
+Pictures are turned by 180 degrees. An action is what the OSC controller takes: -1 ... 1.
 """
 
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -90,7 +90,10 @@ class LiberoWorld:
 
     def __init__(self, suite: str, assets: str, scratch: str, cameras: list[str]):
         # Neither line runs LIBERO's own code: its first import would ask questions on stdin.
-        self._root = Path(find_spec('libero').submodule_search_locations[0]) / 'libero'
+        found = find_spec('libero')
+        if found is None:
+            raise RuntimeError(f'{sys.executable} has no LIBERO; run scripts/libero_env.sh')
+        self._root = Path(found.submodule_search_locations[0]) / 'libero'
         folders = {'benchmark_root': '.', 'bddl_files': 'bddl_files', 'init_states': 'init_files',
                    'datasets': '../datasets'}
         paths = {name: str(self._root / folder) for name, folder in folders.items()}

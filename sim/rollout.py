@@ -32,7 +32,7 @@ import os
 import traceback
 
 from rlrc_ros.types import Action, ActionChunk, Observation
-from rlrc_sim.suites import placement
+from rlrc_sim.suites import object_of
 from rlrc_sim.world import Step, Truth, World
 
 log = logging.getLogger('rlrc.rollout')
@@ -319,4 +319,4 @@ def _result(state: _Played) -> EpisodeResult:
         success_once=last.success_once, success_at_end=last.success, grasped=last.grasped,
         steps=last.steps, steps_to_success=state.first_success, total_reward=state.reward,
         frames=tuple(state.frames),
-        object_name=placement(state.episode_set, state.seed).object_name)
+        object_name=object_of(state.episode_set, state.seed, last.observation.instruction))

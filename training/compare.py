@@ -26,7 +26,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from rlrc_sim.axes import AXES
+from rlrc_sim.axes import group_of
 from rlrc_training.intervals import compare_paired, PairedComparison, rate_with_interval
 
 
@@ -65,7 +65,7 @@ def paired(first: dict, second: dict) -> PairedComparison:
 
 def _rate(document: dict, group: str) -> str:
     chosen = [each['success_once'] for each in document['episodes']
-              if AXES[each['episode_set']].group == group]
+              if group_of(each['episode_set']) == group]
     return rate_with_interval(sum(chosen), len(chosen)) if chosen else '-'
 
 

@@ -21,15 +21,8 @@ import numpy as np
 import pytest
 from rlrc_ros.vla.policy import Policy
 from rlrc_sim.rollout import EpisodeResult
-from rlrc_training.evaluate import (
-    check_memory,
-    check_statistics,
-    evaluate,
-    EvaluateConfig,
-    fingerprint,
-    SINGLE_CALLS,
-    summarise,
-)
+from rlrc_training.evaluate import evaluate, EvaluateConfig, SINGLE_CALLS, summarise
+from rlrc_training.evaluate_doors import check_memory, check_statistics, fingerprint
 from tiny_vla import DATASET, make_tiny_checkpoint, make_tiny_oft_checkpoint
 
 
