@@ -15,7 +15,7 @@
 """
 The 17 receptacles of PutOnPlate25, made here: the plate that training shows, 16 that it does not.
 
-The 17 receptacles of PutOnPlate25, made here: the seen plate, and 16 that are not seen.
+Names and outlines are those of the suite's receptacles of the same place; the looks are our
 own. Lengths in millimetres in this table. Frame: z up, the origin in the middle of the box.
 """
 
