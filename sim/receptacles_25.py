@@ -15,8 +15,8 @@
 """
 The 17 receptacles of PutOnPlate25, made here: the plate that training shows, 16 that it does not.
 
-Names and outlines are those of the suite's receptacles of the same place; the looks are our
-own. Lengths in millimetres in this table. Frame: z up, the origin in the middle of the box.
+Kinds and sizes are those of RL4VLA's suite (flat, about 110 mm across); shapes and patterns are
+our own. Lengths in millimetres in this table. Frame: z up, the origin in the middle of the box.
 """
 
 from math import cos, pi, sin
