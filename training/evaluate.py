@@ -119,11 +119,12 @@ class EvaluateConfig:
             return
         for name in self.sets:
             placement(name, 0)
-            if self.first_seed + self.episodes > EPISODES_IN.get(name, HELD_OUT_SEEDS.stop):
+            known = EPISODES_IN.get(name)
+            if known is not None and self.first_seed + self.episodes > known:
                 raise ValueError(
-                    f'{name} has {EPISODES_IN[name]} different episodes, seeds {self.first_seed} '
-                    f'... {self.first_seed + self.episodes - 1} would count some of them twice; '
-                    f'use --episodes {EPISODES_IN[name]}')
+                    f'{name} has {known} different episodes; seeds {self.first_seed} ... '
+                    f'{self.first_seed + self.episodes - 1} would count some of them again. Use '
+                    f'--episodes {known} --first-seed 0')
         last = self.first_seed + self.episodes - 1
         if self.first_seed not in HELD_OUT_SEEDS or last not in HELD_OUT_SEEDS:
             raise ValueError(f'seeds {self.first_seed} ... {last} are not all held out; use '

@@ -96,7 +96,8 @@ def test_the_expert_solves_held_out_seeds(tmp_path):
 @pytest.mark.parametrize(('change', 'words'), [
     ({'first_seed': 2_000_000}, 'not all held out'), ({'episodes': 0}, 'got 0'),
     ({'episode_set': 'moon'}, "'moon'.*put25_ood"), ({'episode_set': 'ind,moon'}, "'moon'"),
-    ({'episode_set': ','}, 'names no set')])
+    ({'episode_set': ','}, 'names no set'),
+    ({'episode_set': 'bridge_put_carrot', 'episodes': 25}, '24 different .*--episodes 24')])
 def test_a_wrong_option_is_refused(change, words):
     """Training seeds above all cannot be evaluated on."""
     with pytest.raises(ValueError, match=words):
