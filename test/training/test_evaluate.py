@@ -44,20 +44,40 @@ def test_once_and_at_end_are_counted_apart_and_by_object():
 
 
 @pytest.mark.sim
-def test_an_evaluation_writes_every_episode_and_repeats(tmp_path):
-    """Two runs of a random policy give the same two episodes, in the order of the seeds."""
+def test_an_evaluation_repeats_also_when_it_was_interrupted(tmp_path, monkeypatch):
+    """
+    A random policy's two episodes, one of each set, come out alike in a second run.
+
+    That one gets a Ctrl-C in its second episode and is taken up by the same command. A third
+    plays nothing.
+    """
     checkpoint = make_tiny_checkpoint(tmp_path / 'tiny')
-    first, second = (evaluate(EvaluateConfig(
-        checkpoint, episodes=2, processes=processes, out=tmp_path / str(processes),
-        device='cpu')) for processes in (1, 2))
-    assert first['episodes'] == second['episodes']
-    assert [each['seed'] for each in first['episodes']] == [0, 1]
-    assert (tmp_path / '1' / 'episodes.mp4').stat().st_size > 1000
-    more = evaluate(EvaluateConfig(
-        checkpoint, episodes=2, out=tmp_path / '1', device='cpu', videos=0))
-    assert more['played_now'] == 0 and more['episodes'] == first['episodes']
-    written = json.loads((tmp_path / '1' / 'results.json').read_text())
-    assert written['summary'] == json.loads(json.dumps(first['summary']))
+    config = EvaluateConfig(checkpoint, episodes=1, episode_set='put25_object_moved,put25_ood',
+                            processes=1, out=tmp_path / 'whole', device='cpu', videos=1)
+    whole = evaluate(config)
+    assert [each['episode_set'] for each in whole['episodes']] == list(config.sets)
+    assert (tmp_path / 'whole' / 'episodes.mp4').stat().st_size > 1000
+
+    act_batch, calls = Policy.act_batch, []
+
+    def interrupted(self, *rest) -> list:
+        calls.append(1)
+        if len(calls) == 2 + SINGLE_CALLS + 90:
+            raise KeyboardInterrupt
+        return act_batch(self, *rest)
+
+    again = replace(config, out=tmp_path / 'again', videos=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(Policy, 'act_batch', interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(again)
+    assert not (tmp_path / 'again' / 'results.json').exists()
+    assert len((tmp_path / 'again' / 'episodes.jsonl').read_text().splitlines()) == 1
+    resumed = evaluate(again)
+    assert resumed['played_now'] == 1 and resumed['episodes'] == whole['episodes']
+    assert evaluate(again)['played_now'] == 0
+    written = json.loads((tmp_path / 'again' / 'results.json').read_text())
+    assert written['summary'] == json.loads(json.dumps(whole['summary']))
 
 
 @pytest.mark.sim
