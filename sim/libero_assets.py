@@ -17,9 +17,9 @@ What LIBERO needs and where it lies: its own Python, and its assets, the origina
 
 `scripts/libero_env.sh` makes `.venv-libero`; RLRC_LIBERO_PYTHON names another interpreter. The
 assets (`libero/libero/assets` of the LIBERO repository) are looked for as RLRC_LIBERO_ASSETS and
-as `libero` in, or beside, what RLRC_ASSETS names. libero_originals.tsv lists the 144 files that
-the two suites need, with the hash that git gives the original: other pictures make other success
-rates, so a run says which files differ.
+as `libero` in, or beside, what RLRC_ASSETS names. assets/libero_originals.tsv lists the 144 files
+that the two suites need, with the hash that git gives the original: other pictures make other
+success rates, so a run says which files differ.
 """
 
 from functools import lru_cache
@@ -104,7 +104,7 @@ def folder() -> Path:
 
 def _originals(suite: str) -> list[tuple[str, str]]:
     """Return (path, git's hash of the original) of the files that a suite needs."""
-    lines = (files('rlrc_sim') / 'libero_originals.tsv').read_text().splitlines()[1:]
+    lines = (files('rlrc_sim') / 'assets' / 'libero_originals.tsv').read_text().splitlines()[1:]
     rows = [line.split('\t') for line in lines]
     return [(path, blob) for path, blob, suites in rows if suite in suites.split(',')]
 
