@@ -75,6 +75,8 @@ setup(
         'train': ['huggingface_hub', 'matplotlib', 'rich', 'tensorboard', 'tqdm', 'tyro'],
         'sim': ['imageio', 'imageio-ffmpeg', 'mani_skill==3.0.1', 'setuptools<80'],
         'lerobot': ['imageio-ffmpeg', 'pyarrow'],
+        # In an environment of its own: scripts/libero_env.sh, which spares what is never imported.
+        'libero': ['bddl==1.0.1', 'hf-libero==0.1.4', 'mujoco==3.3.7', 'robosuite==1.4.0'],
         'nf4': ['bitsandbytes'],
         'test': ['pytest>=8,<9', 'pytest-timeout', 'ruff', 'torch-pruning'],
     },

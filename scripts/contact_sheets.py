@@ -13,10 +13,11 @@
 # limitations under the License.
 
 """
-Draw contact sheets of the task suite into docs/images: objects, receptacles, tables, axes.
+Draw contact sheets of the task suite: objects, receptacles, tables, axes.
 
-`python scripts/contact_sheets.py [--suite official]`; rendered by the simulator, nothing is
-painted in. JPEG, under 1 MB each.
+`python scripts/contact_sheets.py` writes docs/images; `--suite official` writes runs/sheets, since
+pictures of RL4VLA's assets are not ours to hand out. Rendered by the simulator, nothing is painted
+in. JPEG, under 1 MB each.
 """
 
 import argparse
@@ -33,7 +34,8 @@ from rlrc_sim.receptacles_25 import RECEPTACLES_25
 from rlrc_sim.suites import placement
 from rlrc_sim.world import World
 
-IMAGES = Path(__file__).resolve().parents[1] / 'docs' / 'images'
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = {'put25': ROOT / 'docs' / 'images', 'official': ROOT / 'runs' / 'sheets'}
 SIZE_PX = (480, 640)
 CLOSE_UP = (144, 150, 344, 310)
 """Where the object stands in a 640 x 480 picture: left, top, right, bottom."""
@@ -62,8 +64,10 @@ def main() -> None:
     """Render and write the sheets of one suite."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--suite', choices=('put25', 'official'), default='put25')
-    suite = parser.parse_args().suite
-    IMAGES.mkdir(parents=True, exist_ok=True)
+    parser.add_argument('--out', type=Path, help='another folder')
+    options = parser.parse_args()
+    suite, images = options.suite, options.out or FOLDERS[options.suite]
+    images.mkdir(parents=True, exist_ok=True)
     name = f'{suite}_ind'
     base = replace(placement(name, 0), receptacle_name='plate', object_xy_m=(-0.145, -0.045),
                    receptacle_xy_m=(-0.20, 0.08), object_yaw_rad=np.pi / 4, table=5)
@@ -85,13 +89,13 @@ def main() -> None:
         return image[top:bottom, left:right]
 
     sheet([(thing, close(picture(object_name=thing))) for thing in OBJECTS_25], 7, 210,
-          IMAGES / f'{suite}_objects.jpg')
+          images / f'{suite}_objects.jpg')
     sheet([(place, picture(object_name='golf ball', receptacle_name=place,
                            object_xy_m=(-0.10, -0.07), receptacle_xy_m=(-0.18, 0.02))
             [160:350, 200:455]) for place in RECEPTACLES_25], 6, 240,
-          IMAGES / f'{suite}_receptacles.jpg')
+          images / f'{suite}_receptacles.jpg')
     sheet([(f'{index} {"seen" if index < 16 else "unseen"}', picture(table=index))
-           for index in range(21)], 7, 210, IMAGES / f'{suite}_tables.jpg')
+           for index in range(21)], 7, 210, images / f'{suite}_tables.jpg')
     tiles = []
     for axis in (each for each in AXES if each.startswith(f'{suite}_') and each != name):
         image = world.reset(4, axis).image
@@ -99,7 +103,7 @@ def main() -> None:
             for _ in range(7):
                 image = world.step(Action(np.zeros(3), np.zeros(3), 1.0)).observation.image
         tiles.append((f'{axis.removeprefix(suite + "_")}: {world.instruction}', image))
-    sheet(tiles, 4, 360, IMAGES / f'{suite}_axes.jpg')
+    sheet(tiles, 4, 360, images / f'{suite}_axes.jpg')
     world.close()
 
 

@@ -25,12 +25,19 @@ from collections.abc import Iterator
 import json
 import os
 from pathlib import Path
+import re
 
 VARIABLE = 'RLRC_ASSETS'
 FOLDERS = ('more_carrot', 'more_plate', 'more_table')
 VISUALS = ('textured.obj', 'textured.dae', 'textured.glb')
 WITHOUT_VISUAL = ('010_toy bear_1', '017_travel cup_1', '005_sheet metal_1')
 """Their textured meshes are missing upstream; the collision mesh is shown in one colour."""
+BRIDGE_FILES = (
+    'real_inpainting/bridge_real_eval_1.png', 'stages/bridge_table_1_v1.glb',
+    *(f'custom/models/{model}/{file}' for model in (
+        'bridge_carrot_generated_modified', 'bridge_plate_objaverse_larger')
+        for file in ('collision.obj', 'textured.*')))
+"""What PutCarrotOnPlateInScene-v1 opens beside its list of models."""
 COUNTS = {'more_carrot': 25, 'more_plate': 17, 'more_table': 21}
 
 
@@ -38,7 +45,7 @@ def _maniskill_data() -> Path:
     return Path(os.environ.get('MS_ASSET_DIR', Path.home() / '.maniskill')) / 'data'
 
 
-def _candidates() -> Iterator[Path]:
+def candidates() -> Iterator[Path]:
     named = os.environ.get(VARIABLE)
     if named:
         root = Path(named).expanduser()
@@ -62,7 +69,7 @@ def suite_folder() -> Path:
             f"the official suite needs RL4VLA's assets: set {VARIABLE} to the folder with "
             f'{", ".join(FOLDERS)} (the `carrot` assets of gen-robot/RL4VLA), or use the sets '
             'put25_*, which need none')
-    for folder in list(_candidates())[:2]:
+    for folder in list(candidates())[:2]:
         if any((folder / each).is_dir() for each in FOLDERS):
             return folder
     raise ValueError(f'{VARIABLE}={named} holds no {FOLDERS[0]}; there is: '
@@ -70,7 +77,7 @@ def suite_folder() -> Path:
 
 
 def _beside(names: tuple[str, ...], in_maniskill: str, wanted: str, download: str) -> Path:
-    places = [folder / name for folder in _candidates() for name in names]
+    places = [folder / name for folder in candidates() for name in names]
     places.append(_maniskill_data() / in_maniskill)
     for place in places:
         if (place / wanted).exists():
@@ -106,17 +113,34 @@ def visual_of(folder: Path) -> Path | None:
     return next((folder / name for name in VISUALS if (folder / name).exists()), None)
 
 
+def _refuse_missing(root: Path, wanted: list[str], again: str) -> None:
+    """Raise ValueError if one of the files (names or patterns) is not there, or is empty."""
+    def there(name: str) -> bool:
+        path = root / name
+        found = path.parent.glob(path.name) if '*' in name else [path]
+        return any(each.is_file() and each.stat().st_size for each in found)
+
+    missing = [name for name in wanted if not there(name)]
+    if missing:
+        raise ValueError(f'{root} is incomplete: {len(missing)} files are missing or empty, first '
+                         f'{", ".join(missing[:3])}; {again}')
+
+
 def check(episode_set: str) -> None:
     """
     Raise ValueError, naming what is missing, if a set's assets are not all there.
 
     :param episode_set: an `official_*` set or the bridge set
     """
-    widowx_urdf()
+    urdf = widowx_urdf()
+    meshes = set(re.findall(r'filename="(?:package://[^/"]+/)?([^"]+)"', urdf.read_text()))
+    _refuse_missing(urdf.parent, sorted(meshes), 'fetch it again with '
+                    '`python -m mani_skill.utils.download_asset widowx250s`')
     if episode_set.startswith('bridge_'):
-        bridge_folder()
+        _refuse_missing(bridge_folder(), list(BRIDGE_FILES), 'fetch it again with '
+                        '`python -m mani_skill.utils.download_asset bridge_v2_real2sim`')
         return
-    root, missing = suite_folder(), []
+    root, wanted = suite_folder(), []
     for kind in FOLDERS:
         listed = entries(kind)
         if len(listed) != COUNTS[kind]:
@@ -124,12 +148,11 @@ def check(episode_set: str) -> None:
                              f'has {COUNTS[kind]}')
         for name, entry in listed:
             if kind == 'more_table':
-                files = [f'imgs/{name}', f'textures/{entry["texture"]}']
-            else:
-                files = [f'{name}/collision.obj']
-                if visual_of(root / kind / name) is None and name not in WITHOUT_VISUAL:
-                    files.append(f'{name}/{VISUALS[-1]}')
-            missing += [f'{kind}/{file}' for file in files if not (root / kind / file).exists()]
-    if missing:
-        raise ValueError(f'{root} is incomplete: {len(missing)} files are missing, first '
-                         f'{", ".join(missing[:3])}; copy the folder again')
+                wanted += [f'{kind}/imgs/{name}', f'{kind}/textures/{entry["texture"]}']
+                continue
+            wanted.append(f'{kind}/{name}/collision.obj')
+            if name not in WITHOUT_VISUAL:
+                visual = visual_of(root / kind / name)
+                visual_name = visual.name if visual else VISUALS[-1]
+                wanted.append(f'{kind}/{name}/{visual_name}')
+    _refuse_missing(root, wanted, 'copy the folder again')

@@ -211,6 +211,7 @@ _AXES: dict[str, tuple[Axis, Callable[[np.random.Generator], Placement]]] = {
                    partial(_choice, objects=UNSEEN_OBJECTS, tables=UNSEEN_TABLES)),
 }
 
+
 def _officially(sampler: Callable[[np.random.Generator], Placement],
                 rng: np.random.Generator) -> Placement:
     return replace(sampler(rng), suite='official')
@@ -236,3 +237,8 @@ AXES: dict[str, Axis] = {
        for suite in ('put25', 'official')},
     BRIDGE_SET: Axis('Official', 'PutCarrotOnPlateInScene-v1 of ManiSkill')}
 """What each set shows, by its name."""
+
+
+def group_of(episode_set: str) -> str:
+    """Return the group that a set counts to; LIBERO's suites are one of their own."""
+    return AXES[episode_set].group if episode_set in AXES else 'LIBERO'

@@ -15,9 +15,10 @@
 """
 The 25 objects of PutOnPlate25, made here: 16 that training shows, 9 that it does not.
 
-The 25 objects of PutOnPlate25, made here: 16 that training shows and 9 that it never does.
-profiles to be seen and primitives to be touched. Lengths in millimetres in this table, metres in
-the kinds it makes. Frame: z up, the long side along x, the origin in the middle of the box.
+Kinds and rough sizes are those of RL4VLA's suite (arXiv 2505.19789); the shapes are our own,
+turned profiles to be seen and primitives to be touched. Lengths in millimetres in this table,
+metres in the kinds it makes. Frame: z up, the long side along x, the origin in the middle of the
+box.
 """
 
 from math import cos, pi, sin

@@ -93,6 +93,9 @@ class PutOnPlate25(PutOnPlate):
     SUPPORTED_OBS_MODES = ('rgb+segmentation', 'none', 'state')
     FIRST_SET = 'put25_ind'
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **{**kwargs, 'reconfiguration_freq': 1})
+
     def _kinds_of(self, chosen: Placement) -> dict[str, Kind]:
         """Return the kinds that an episode shows, by the names its placement uses."""
         known = {**OBJECTS_25, **RECEPTACLES_25}

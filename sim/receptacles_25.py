@@ -15,8 +15,8 @@
 """
 The 17 receptacles of PutOnPlate25, made here: the plate that training shows, 16 that it does not.
 
-The 17 receptacles of PutOnPlate25, made here: the seen plate, and 16 that are not seen.
-own. Lengths in millimetres in this table. Frame: z up, the origin in the middle of the box.
+Kinds and sizes are those of RL4VLA's suite (flat, about 110 mm across); shapes and patterns are
+our own. Lengths in millimetres in this table. Frame: z up, the origin in the middle of the box.
 """
 
 from math import cos, pi, sin

@@ -32,7 +32,7 @@ import os
 import traceback
 
 from rlrc_ros.types import Action, ActionChunk, Observation
-from rlrc_sim.suites import placement
+from rlrc_sim.suites import object_of
 from rlrc_sim.world import Step, Truth, World
 
 log = logging.getLogger('rlrc.rollout')
@@ -185,7 +185,9 @@ class WorldPool:
         try:
             kind, answer = self._pipes[index].recv()
         except (EOFError, OSError) as error:
-            code = self._processes[index % len(self._processes)].exitcode
+            process = self._processes[index % len(self._processes)]
+            process.join(timeout=5)  # its pipes close before it can be asked how it ended
+            code = process.exitcode
             raise WorldProcessEndedError(
                 f'the process of world {index} ended (exit code {code}); '
                 'run `rlrc doctor` to check rendering and free memory') from error
@@ -231,8 +233,9 @@ class _Played:
             self.first_success = step.steps
 
 
-MAX_DEATHS_AN_EPISODE = 2
-"""How often an episode may kill its world before the run gives up on it."""
+MAX_DEATHS_AN_EPISODE = 3
+"""How often an episode's process may end before the run gives up; where worlds share a process,
+all of its episodes are counted, since nobody knows which one ended it."""
 
 
 def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, int]], *,
@@ -247,7 +250,7 @@ def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, 
     beginning in a new one.
 
     :param seeds: of episode_set; or pairs (set, seed)
-    :raises WorldDiedError: a world raised, or an episode ended its process MAX_DEATHS_AN_EPISODE
+    :raises WorldDiedError: a world raised, or an episode's process ended MAX_DEATHS_AN_EPISODE
         times
     """
     waiting = iter(seeds)
@@ -319,4 +322,4 @@ def _result(state: _Played) -> EpisodeResult:
         success_once=last.success_once, success_at_end=last.success, grasped=last.grasped,
         steps=last.steps, steps_to_success=state.first_success, total_reward=state.reward,
         frames=tuple(state.frames),
-        object_name=placement(state.episode_set, state.seed).object_name)
+        object_name=object_of(state.episode_set, state.seed, last.observation.instruction))

@@ -51,6 +51,11 @@ EPISODE_SETS: dict[str, Callable[[np.random.Generator], Placement]] = {
 shows; the others: rlrc_sim.axes."""
 
 
+EPISODES_IN = {axes.BRIDGE_SET: 24}
+"""How many different episodes a set has, where there are few: ManiSkill's own task knows 12 pairs
+of places and 2 ways to turn the carrot, and seeds beyond that would repeat them."""
+
+
 def set_sampler_name(episode_set: str) -> str:
     """Return what seeds a set's draws: a built-in set and its official twin place alike."""
     return episode_set.replace('official_', 'put25_')
@@ -73,6 +78,13 @@ def check_ready(episode_set: str) -> None:
     if episode_set.startswith(('official_', 'bridge_')):
         from rlrc_sim import assets  # touches no disk before it is asked for
         assets.check(episode_set)
+
+
+def object_of(episode_set: str, seed: int, instruction: str) -> str:
+    """Return what an episode is about: its object, or the whole sentence (LIBERO)."""
+    if episode_set in EPISODE_SETS:
+        return placement(episode_set, seed).object_name
+    return instruction
 
 
 def placement(episode_set: str, seed: int) -> Placement:

@@ -23,8 +23,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGEST_FILE_BYTES = 16 * 2**20
-NOT_OURS = {'.git', '.venv', '.setup', 'build', 'install', 'log', 'out', 'runs', '__pycache__',
-            '.pytest_cache', '.ruff_cache'}
+NOT_OURS = {'.git', '.venv', '.venv-libero', '.setup', 'build', 'install', 'log', 'out', 'runs',
+            '__pycache__', '.pytest_cache', '.ruff_cache'}
 TEXT_SUFFIXES = {'', '.cfg', '.json', '.md', '.py', '.rst', '.rviz', '.sh', '.toml', '.txt',
                  '.urdf', '.xml', '.yaml'}
 

@@ -15,9 +15,10 @@
 """
 Finished evaluations side by side: the table of the RLRC paper, and who is better on equal seeds.
 
-Each argument is a folder that `rlrc evaluate` wrote, or its results.json. The first is what the
-others are compared with, episode by episode: the paired difference of success_once with its 95 %
-interval, and McNemar's test.
+Each argument is a folder that `rlrc evaluate` wrote, or its results.json. A row is one evaluation
+on one suite: seen and unseen worlds (Vision, Semantics and Execution where they were played),
+memory, milliseconds, actions a second. The first is what the others are compared with, episode by
+episode: the paired difference of success_once with its 95 % interval, and McNemar's test.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from rlrc_sim.axes import AXES
+from rlrc_sim.axes import group_of
 from rlrc_training.intervals import compare_paired, PairedComparison, rate_with_interval
 
 
@@ -63,15 +64,42 @@ def paired(first: dict, second: dict) -> PairedComparison:
     return compare_paired([ours[task] for task in common], [theirs[task] for task in common])
 
 
-def _rate(document: dict, group: str) -> str:
-    chosen = [each['success_once'] for each in document['episodes']
-              if AXES[each['episode_set']].group == group]
+GROUPS = ('IND', 'Vision', 'Semantics', 'Execution', 'OOD', 'Official', 'LIBERO')
+ALWAYS = ('IND', 'OOD')
+"""The columns of the RLRC paper's table; another appears where something of its was played."""
+
+
+def suite_of(episode_set: str) -> str:
+    """Return which suite a set belongs to: equal axes of two suites are different worlds."""
+    name = episode_set.split('_')[0]
+    return 'small task' if name == 'ind' else name
+
+
+def _rate(episodes: list[dict], group: str) -> str:
+    chosen = [each['success_once'] for each in episodes
+              if group_of(each['episode_set']) == group]
     return rate_with_interval(sum(chosen), len(chosen)) if chosen else '-'
+
+
+def _rows(path: Path, document: dict, groups: list[str], several: bool) -> list[list[str]]:
+    """Return a row for each suite that an evaluation played."""
+    alone = document.get('alone')
+    cost = ['-'] * 3 if not alone else [
+        f"{alone['memory_bytes'] / 1e6:.1f} MB ({alone['memory_is']})",
+        f"{alone['single_ms']['p50']:.1f}", f"{alone['actions_per_s']:.1f}"]
+    rows = []
+    for suite in dict.fromkeys(suite_of(each['episode_set']) for each in document['episodes']):
+        episodes = [each for each in document['episodes']
+                    if suite_of(each['episode_set']) == suite]
+        rows.append([f'{path}, {suite}' if several else str(path),
+                     *(_rate(episodes, group) for group in groups), *cost,
+                     document.get('machine', '-')])
+    return rows
 
 
 def print_comparison(paths: Sequence[Path]) -> None:
     """
-    Print one row for each evaluation, then each against the first.
+    Print one row for each evaluation and suite, then each against the first.
 
     :raises ValueError: fewer than two, or one that cannot be read or paired
     """
@@ -79,18 +107,22 @@ def print_comparison(paths: Sequence[Path]) -> None:
         raise ValueError(f'--compare needs two or more folders, got {len(paths)}')
     documents = [read_results(path) for path in paths]
     comparisons = [paired(documents[0], other) for other in documents[1:]]
+    sets = {each['episode_set'] for document in documents for each in document['episodes']}
+    played = {group_of(each) for each in sets}
+    groups = [group for group in GROUPS if group in played or group in ALWAYS]
+    several = len({suite_of(each) for each in sets}) > 1
     table = Table(title='success_once with 95 % intervals; memory, ms and actions/s of one policy '
                         'with one observation')
-    for heading in ('', 'IND', 'OOD', 'memory', 'ms', 'actions/s', 'machine'):
+    for heading in ('', *groups, 'memory', 'ms', 'actions/s', 'machine'):
         table.add_column(heading)
     for path, document in zip(paths, documents):
-        alone = document.get('alone')
-        table.add_row(
-            str(path), _rate(document, 'IND'), _rate(document, 'OOD'),
-            *((f"{alone['memory_bytes'] / 1e6:.1f} MB ({alone['memory_is']})",
-               f"{alone['single_ms']['p50']:.1f}", f"{alone['actions_per_s']:.1f}")
-              if alone else ('-', '-', '-')), document.get('machine', '-'))
+        for row in _rows(path, document, groups, several):
+            table.add_row(*row)
     Console().print(table)
+    for path, document in zip(paths, documents):
+        if document.get('not_the_originals'):
+            Console().print(f"{path}: {len(document['not_the_originals'])} of LIBERO's files are "
+                            'not the originals; not for comparison with published numbers')
     for path, each in zip(paths[1:], comparisons):
         low, high = each.interval_95
         Console().print(

@@ -21,6 +21,7 @@ goes on where it stopped. In the end OUT/results.json holds every episode, succe
 step, as RLinf counts) and success_at_end (at the last step, as RL4VLA counts) with 95 % Wilson
 intervals by object, set and axis; OUT/episodes.mp4 shows the first failures and successes.
 `--set` takes several names, split by commas. `--expert` plays the scripted expert instead.
+`--suite libero_spatial` plays LIBERO in an environment of its own (rlrc_sim.libero_assets).
 `--compare A B ...` reads finished folders and prints one table of them, paired by seed.
 """
 
@@ -28,7 +29,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-import hashlib
 import json
 import logging
 import os
@@ -37,21 +37,28 @@ import time
 from typing import Annotated
 
 import numpy as np
-import psutil
 from rich.console import Console
 from rich.table import Table
 from rlrc_ros.types import RUNTIMES
-from rlrc_ros.vla.checkpoint import CheckpointSummary, inspect
-from rlrc_ros.vla.config import MAIN_CAMERA, PROPRIO_LAYOUTS
+from rlrc_ros.vla.checkpoint import inspect
 from rlrc_ros.vla.policy import Policy
-from rlrc_sim.axes import AXES
+from rlrc_sim import libero_assets
+from rlrc_sim.axes import group_of
 from rlrc_sim.expert import expert_action
+from rlrc_sim.libero import LIBERO_STEPS, LIBERO_WORLD_BYTES, LiberoPool, task_and_trial
 from rlrc_sim.rollout import EpisodeResult, play, WorldPool
-from rlrc_sim.suites import check_ready, EPISODE_SETS, HELD_OUT_SEEDS, placement
+from rlrc_sim.suites import check_ready, EPISODE_SETS, EPISODES_IN, HELD_OUT_SEEDS, placement
 from rlrc_sim.video import FilmedEpisode, write_grid
 from rlrc_sim.world import World
 from rlrc_training.command_line import run_verb
 from rlrc_training.compare import print_comparison
+from rlrc_training.evaluate_doors import (
+    check_memory,
+    check_senses,
+    check_statistics,
+    fingerprint,
+    WORLD_BYTES,
+)
 from rlrc_training.intervals import rate_with_interval, wilson_interval
 from rlrc_training.journal import as_json, Journal
 from rlrc_training.provenance import machine, package_versions, source_commit
@@ -62,11 +69,6 @@ import tyro
 
 log = logging.getLogger('rlrc.evaluate')
 
-WORLD_BYTES = 900_000_000
-"""What one world's process needs (resident, 640 x 480 pictures, software renderer; rounded up)."""
-LARGEST_STEP_M, LARGEST_STEP_RAD = 0.25, 1.6
-"""Action statistics beyond these are not this arm's deltas of 0.2 s: joint angles, or another
-unit. BridgeData's largest are 0.04 m and 0.21 rad."""
 SINGLE_CALLS = 20
 
 Task = tuple[str, int]
@@ -85,12 +87,15 @@ class EvaluateConfig:
     """Held-out seeds count up from here."""
     episode_set: Annotated[str, tyro.conf.arg(name='set', aliases=['--episode-set'])] = 'ind'
     """Which worlds: names of sets, split by commas (docs/suite.md lists them)."""
+    suite: str = ''
+    """`libero_spatial` or `libero_10` instead of --set: LIBERO's tasks, in turn."""
     out: Path | None = None
     """Folder for results.json; runs/evaluate/NAME by default."""
     processes: int = 0
     """Worlds at once; 0 means one for each core."""
     stop_on_success: bool = False
-    """End an episode at its first success: faster, but success_at_end then means nothing."""
+    """End an episode at its first success: faster, but success_at_end then means nothing.
+    LIBERO always does."""
     expert: bool = False
     """Play the scripted expert instead of a checkpoint."""
     device: str = 'auto'
@@ -111,24 +116,44 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise ValueError(f'episodes must be at least 1, got {self.episodes}')
-        if not self.sets:
-            raise ValueError(f'--set names no set; there are: {", ".join(EPISODE_SETS)}')
-        for name in self.sets:
-            placement(name, 0)
         if min(self.processes, self.videos, self.strips) < 0:
             raise ValueError('processes, videos and strips are 0 or more, got '
                              f'{self.processes}, {self.videos} and {self.strips}')
         if self.runtime not in RUNTIMES:
             raise ValueError(f'runtime {self.runtime!r} is not known; there are: '
                              f'{", ".join(RUNTIMES)}')
+        if not self.sets:
+            raise ValueError(f'--set names no set; there are: {", ".join(EPISODE_SETS)}')
+        if self.suite:
+            self._check_libero()
+            return
+        for name in self.sets:
+            placement(name, 0)
+            known = EPISODES_IN.get(name)
+            if known is not None and self.first_seed + self.episodes > known:
+                raise ValueError(
+                    f'{name} has {known} different episodes; seeds {self.first_seed} ... '
+                    f'{self.first_seed + self.episodes - 1} would count some of them again. Use '
+                    f'--episodes {known} --first-seed 0')
         last = self.first_seed + self.episodes - 1
         if self.first_seed not in HELD_OUT_SEEDS or last not in HELD_OUT_SEEDS:
             raise ValueError(f'seeds {self.first_seed} ... {last} are not all held out; use '
                              f'{HELD_OUT_SEEDS.start} ... {HELD_OUT_SEEDS.stop - 1}')
 
+    def _check_libero(self) -> None:
+        if self.suite not in LIBERO_STEPS:
+            raise ValueError(f'suite {self.suite!r} is not known; there are: '
+                             f'{", ".join(LIBERO_STEPS)}. The other worlds are sets: --set NAME')
+        if self.expert:
+            raise ValueError("the scripted expert knows the WidowX's worlds only; evaluate a "
+                             'checkpoint on LIBERO')
+        task_and_trial(self.first_seed), task_and_trial(self.first_seed + self.episodes - 1)
+
     @property
     def sets(self) -> tuple[str, ...]:
         """Return the names of the sets, each once."""
+        if self.suite:
+            return (self.suite,)
         return tuple(dict.fromkeys(
             name.strip() for name in self.episode_set.split(',') if name.strip()))
 
@@ -141,48 +166,6 @@ class EvaluateConfig:
     def tasks(self) -> list[Task]:
         """Return all (set, seed) pairs, set by set."""
         return [(name, seed) for name in self.sets for seed in self.seeds]
-
-
-def check_memory(processes: int) -> None:
-    """Raise ValueError if so many worlds do not fit into the free memory."""
-    free = psutil.virtual_memory().available
-    if processes * WORLD_BYTES > free:
-        raise ValueError(
-            f'{processes} worlds need about {processes * WORLD_BYTES / 1e9:.1f} GB, '
-            f'{free / 1e9:.1f} GB are free; use --processes {max(1, int(free // WORLD_BYTES))}')
-
-
-def check_statistics(checkpoint: Path, unnorm_key: str | None) -> None:
-    """Raise ValueError if a checkpoint's actions cannot be this arm's deltas of 0.2 s."""
-    stats = inspect(checkpoint).norm_stats
-    for key in [unnorm_key] if unnorm_key in stats else stats:
-        low, high = stats[key].q01, stats[key].q99
-        if len(low) != 7:
-            raise ValueError(f'the statistics {key!r} of {checkpoint} have {len(low)} numbers an '
-                             'action; the suite takes 7: xyz, rpy, gripper')
-        reach = np.maximum(np.abs(low), np.abs(high))
-        for name, part, limit in (('translation', reach[:3], LARGEST_STEP_M),
-                                  ('rotation', reach[3:6], LARGEST_STEP_RAD)):
-            if part.max() > limit:
-                raise ValueError(
-                    f'the statistics {key!r} of {checkpoint} reach a {name} of {part.max():.3g} '
-                    f'in one step of 0.2 s; deltas stay below {limit}. Choose the data set that '
-                    f'fits with --unnorm-key (there are: {", ".join(stats)})')
-
-
-def fingerprint(checkpoint: Path) -> str:
-    """Return a hash of a checkpoint's files: JSON whole, weights by size, first and last MiB."""
-    digest = hashlib.sha256()
-    for path in sorted(checkpoint.iterdir()):
-        if path.suffix not in ('.json', '.safetensors', '.pt') or path.name == 'provenance.json':
-            continue
-        size = path.stat().st_size
-        digest.update(f'{path.name} {size} '.encode())
-        with path.open('rb') as file:
-            digest.update(file.read(2**20))
-            file.seek(max(0, size - 2**20))
-            digest.update(file.read())
-    return digest.hexdigest()[:16]
 
 
 def play_expert(tasks: list[Task], stop_on_success: bool = False,
@@ -208,20 +191,14 @@ def play_expert(tasks: list[Task], stop_on_success: bool = False,
         world.close()
 
 
-def check_senses(summary: CheckpointSummary) -> None:
-    """
-    Refuse a policy that reads what the simulated world does not show.
-
-    :raises ValueError: further cameras, or a robot state whose layout is not said
-    """
-    if summary.cameras != (MAIN_CAMERA,):
-        raise ValueError(f'the policy reads the cameras {", ".join(summary.cameras)}; the '
-                         'simulated world has one. Evaluate a policy with one camera')
-    if summary.reads_proprio and not summary.proprio_layout:
-        fitting = [name for name, dim in PROPRIO_LAYOUTS.items() if dim == summary.proprio_dim]
-        raise ValueError(f'the policy reads {summary.proprio_dim} numbers of robot state, and '
-                         'its config.json does not say which. Add proprio_layout, one of: '
-                         f'{", ".join(fitting) or "none has that length"}')
+def _pool(config: EvaluateConfig, policy: Policy, processes: int,
+          first_set: str) -> WorldPool | LiberoPool:
+    """Make the worlds that a run needs."""
+    summary = policy.summary
+    if config.suite:
+        return LiberoPool(processes, config.suite, summary.cameras, summary.reads_proprio)
+    return WorldPool(processes, summary.image_size_px, episode_set=first_set,
+                     proprio_layout=summary.proprio_layout)
 
 
 def _play_policy(policy: Policy, config: EvaluateConfig, tasks: list[Task],
@@ -234,17 +211,48 @@ def _play_policy(policy: Policy, config: EvaluateConfig, tasks: list[Task],
 
     if not tasks:
         return
-    summary = policy.summary
     # What VLA-Cache carries from step to step is one world's, and one episode's.
     alone = config.runtime == 'vla-cache'
-    processes = 1 if alone else min(config.processes or os.cpu_count() or 1, len(tasks))
-    with nullcontext(pool) if pool is not None and not alone else WorldPool(
-            processes, summary.image_size_px, episode_set=tasks[0][0],
-            proprio_layout=summary.proprio_layout) as worlds:
+    processes = 1 if alone else _processes(config, len(tasks))
+    with nullcontext(pool) if pool is not None and not alone else _pool(
+            config, policy, processes, tasks[0][0]) as worlds:
         for some in [[task] for task in tasks] if alone else [tasks]:
             policy.reset()
-            yield from play(worlds, act, some, stop_on_success=config.stop_on_success,
-                            keep_frames=config.videos > 0 or config.strips > 0)
+            yield from play(worlds, act, some,
+                            keep_frames=config.videos > 0 or config.strips > 0,
+                            stop_on_success=config.stop_on_success or bool(config.suite),
+                            max_steps=LIBERO_STEPS.get(config.suite, World.max_episode_steps))
+
+
+def _processes(config: EvaluateConfig, tasks: int) -> int:
+    return min(config.processes or os.cpu_count() or 1, tasks)
+
+
+def _prepare(config: EvaluateConfig) -> dict:
+    """
+    Check all that can be checked before memory or time is spent; return what the worlds are.
+
+    :raises ValueError: what is missing or does not fit, and what to type
+    """
+    world: dict = {}
+    if config.suite:
+        differing = libero_assets.differing(config.suite, libero_assets.folder())
+        world = {'libero_packages': libero_assets.packages(),
+                 'not_the_originals': list(differing)}
+        if differing:
+            log.warning(
+                "%d of LIBERO's files are not the originals (first %s): the pictures differ, so "
+                'success rates compare policies with each other, never with published ones',
+                len(differing), differing[0])
+    else:
+        for each in config.sets:
+            check_ready(each)
+    if not config.expert:
+        check_statistics(config.checkpoint, config.unnorm_key, bool(config.suite))
+        check_memory(_processes(config, len(config.tasks)),
+                     LIBERO_WORLD_BYTES if config.suite else WORLD_BYTES)
+        check_senses(inspect(config.checkpoint), bool(config.suite))
+    return world
 
 
 def _alone(policy: Policy) -> dict:
@@ -277,7 +285,7 @@ def summarise(results: list[EpisodeResult]) -> dict:
         by_object[result.object_name
                   or result.instruction.removeprefix('put ').split(' on ')[0]].append(result)
         by_set[result.episode_set].append(result)
-        by_group[AXES[result.episode_set].group].append(result)
+        by_group[group_of(result.episode_set)].append(result)
     steps = [result.steps_to_success for result in results if result.steps_to_success]
     return {**rates(results), 'mean_steps_to_success': float(np.mean(steps)) if steps else None,
             'by_object': {name: rates(group) for name, group in sorted(by_object.items())},
@@ -307,15 +315,11 @@ def evaluate(config: EvaluateConfig, pool: WorldPool | None = None) -> dict:
     """
     name = 'expert' if config.expert else config.checkpoint.name
     out = config.out or Path('runs/evaluate') / name
-    for each in config.sets:
-        check_ready(each)
-    if not config.expert:
-        check_statistics(config.checkpoint, config.unnorm_key)
-        check_memory(min(config.processes or os.cpu_count() or 1, len(config.tasks)))
+    world = _prepare(config)
     journal = Journal(out, {
         'policy': 'expert' if config.expert else fingerprint(config.checkpoint),
         'unnorm_key': config.unnorm_key, 'stop_on_success': config.stop_on_success,
-        'packages': package_versions(),
+        'packages': package_versions(), **world,
         # Named where it is not the default, so that journals from before it still count.
         **({'runtime': config.runtime} if config.runtime != 'eager' else {})}, config.fresh)
     tasks = journal.missing(config.tasks)
@@ -325,7 +329,6 @@ def evaluate(config: EvaluateConfig, pool: WorldPool | None = None) -> dict:
         def again(some: list[Task]) -> Iterator[EpisodeResult]:
             return play_expert(some, config.stop_on_success)
     else:
-        check_senses(inspect(config.checkpoint))
         policy = Policy.open(config.checkpoint, config.device, config.unnorm_key,
                              runtime=config.runtime)
         policy.warm_up()
@@ -356,7 +359,7 @@ def evaluate(config: EvaluateConfig, pool: WorldPool | None = None) -> dict:
         'inference_ms': {'p50': float(np.percentile(inference_ms, 50)),
                          'p95': float(np.percentile(inference_ms, 95))} if inference_ms else None,
         'alone': alone, 'commit': source_commit(), 'packages': package_versions(),
-        'machine': machine(), 'episodes': [as_json(result) for result in results]}
+        **world, 'machine': machine(), 'episodes': [as_json(result) for result in results]}
     if config.strips:
         write_strips(out / 'strips', [journal.results[name, seed] for name in config.sets
                                       for seed in config.seeds[:config.strips]], again)
@@ -380,7 +383,11 @@ def _keep(kept: dict[Task, tuple], result: EpisodeResult, videos: int, journal: 
 def print_table(document: dict) -> None:
     """Print the rates by object, by set and in all."""
     summary = document['summary']
-    table = Table(title=f"{document['checkpoint']} on {document['config']['episode_set']}")
+    where = document['config']['suite'] or document['config']['episode_set']
+    replaced = len(document.get('not_the_originals', ()))
+    table = Table(title=f"{document['checkpoint']} on {where}", caption=(
+        f'{replaced} of its files are not the originals: not for comparison with published '
+        'numbers' if replaced else None))
     for heading in ('', 'success once', 'success at end', 'grasped'):
         table.add_column(heading)
     rows = dict(summary['by_object'])

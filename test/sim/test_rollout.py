@@ -20,6 +20,7 @@ import signal
 import numpy as np
 import pytest
 from rlrc_ros.types import Action, ActionChunk
+from rlrc_sim import rollout
 from rlrc_sim.rollout import play, WorldDiedError, WorldPool
 from rlrc_sim.world import World
 
@@ -66,28 +67,48 @@ def test_a_world_that_dies_is_reported():
         pool.send(0, 'reset', 1)
         pool.receive(0)
         os.kill(pool._processes[0].pid, signal.SIGKILL)
-        pool._processes[0].join()
-        with pytest.raises(WorldDiedError, match='rlrc doctor'):
+        with pytest.raises(WorldDiedError, match='exit code -9.*rlrc doctor'):
             pool.send(0, 'step', LOWER)
             pool.receive(0)
 
 
-def test_an_episode_whose_world_dies_is_played_again():
-    """A world killed in the middle: both episodes arrive, once each, as if nothing had been."""
+def test_episodes_whose_process_dies_are_played_again(monkeypatch):
+    """
+    Two of three worlds die together: four episodes arrive, once each, as if undisturbed.
+
+    The third world's process is left alone. A process that dies too often ends the run.
+    """
     acted = []
 
-    def policy(observations: list) -> list[Action]:
-        acted.append(len(observations))
-        if len(acted) == 3:
-            os.kill(pool._processes[0].pid, signal.SIGKILL)
-        return [LOWER] * len(observations)
+    def lower(seen: list) -> list[Action]:
+        acted.append(len(seen))
+        return [LOWER] * len(seen)
 
-    with WorldPool(1, (32, 32)) as pool:
-        results = list(play(pool, policy, [3, ('ind', 4)], max_steps=5))
-        again = list(play(pool, lambda seen: [LOWER] * len(seen), [3, 4], max_steps=5))
-    assert [result.seed for result in results] == [3, 4]
-    assert results == again
-    assert sum(acted) > 10
+    def kill_at(call: int):
+        def policy(seen: list) -> list[Action]:
+            if len(acted) == call:
+                os.kill(pool._processes[0].pid, signal.SIGKILL)
+            return lower(seen)
+        return policy
+
+    seeds = [3, ('ind', 4), 5, 6]
+    with WorldPool(3, (32, 32), processes=2) as pool:
+        assert list(pool._worlds_of(0)) == [0, 2]
+        before = [process.pid for process in pool._processes]
+        results = list(play(pool, kill_at(3), seeds, max_steps=4, keep_frames=True))
+        after = [process.pid for process in pool._processes]
+        assert before[0] != after[0] and before[1] == after[1]
+        disturbed = sum(acted)
+        again = list(play(pool, lower, seeds, max_steps=4, keep_frames=True))
+        monkeypatch.setattr(rollout, 'MAX_DEATHS_AN_EPISODE', 1)
+        with pytest.raises(WorldDiedError, match='exit code -9'):
+            list(play(pool, kill_at(len(acted)), [3], max_steps=4))
+    assert sorted(result.seed for result in results) == [3, 4, 5, 6]
+    assert disturbed > 16
+    for one, other in zip(*(sorted(each, key=lambda result: result.seed)
+                            for each in (results, again)), strict=True):
+        assert one == other and len(one.frames) == 5
+        np.testing.assert_array_equal(one.frames, other.frames)
 
 
 def test_an_error_in_a_world_carries_its_traceback():

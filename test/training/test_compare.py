@@ -17,7 +17,7 @@
 import json
 
 import pytest
-from rlrc_training.compare import paired, print_comparison, read_results
+from rlrc_training.compare import paired, print_comparison, read_results, suite_of
 
 
 def _write(folder, outcomes: dict[int, bool], episode_set: str = 'put25_ind'):
@@ -46,6 +46,25 @@ def test_the_table_names_both_and_their_difference(tmp_path, capsys):
     print_comparison([first, second])
     printed = ' '.join(capsys.readouterr().out.split())
     assert '+50.0 points' in printed and 'McNemar p=1.91e-06' in printed
+
+
+def test_suites_and_axes_have_their_own_cells(tmp_path, capsys):
+    """Equal axes of two suites are not added up; an axis that nobody played has no column."""
+    folders = [_write(tmp_path / name, {}) for name in 'ab']
+    for folder in folders:
+        document = json.loads((folder / 'results.json').read_text())
+        document['episodes'] = [
+            {'episode_set': name, 'seed': seed, 'success_once': once}
+            for name, once in (('ind', True), ('put25_ind', False), ('put25_unseen_table', True))
+            for seed in range(3)]
+        document['not_the_originals'] = ['plate/texture.png']
+        (folder / 'results.json').write_text(json.dumps(document))
+    print_comparison(folders)
+    printed = capsys.readouterr().out
+    assert printed.count('3/3') == 4 and printed.count('0/3') == 2
+    assert 'Vision' in printed and 'OOD' in printed and 'Execution' not in printed
+    assert suite_of('ind') == 'small task' and suite_of('official_ood') == 'official'
+    assert 'not for comparison' in ' '.join(printed.split())
 
 
 @pytest.mark.parametrize(

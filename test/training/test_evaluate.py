@@ -22,15 +22,8 @@ from PIL import Image
 import pytest
 from rlrc_ros.vla.policy import Policy
 from rlrc_sim.rollout import EpisodeResult
-from rlrc_training.evaluate import (
-    check_memory,
-    check_statistics,
-    evaluate,
-    EvaluateConfig,
-    fingerprint,
-    SINGLE_CALLS,
-    summarise,
-)
+from rlrc_training.evaluate import evaluate, EvaluateConfig, SINGLE_CALLS, summarise
+from rlrc_training.evaluate_doors import check_memory, check_statistics, fingerprint
 from rlrc_training.strips import PICTURES
 from tiny_vla import DATASET, make_tiny_checkpoint, make_tiny_oft_checkpoint
 
@@ -53,24 +46,46 @@ def test_once_and_at_end_are_counted_apart_and_by_object():
 
 
 @pytest.mark.sim
-def test_an_evaluation_writes_every_episode_and_repeats(tmp_path):
-    """Two runs of a random policy give the same two episodes, in the order of the seeds."""
+def test_an_evaluation_repeats_also_when_it_was_interrupted(tmp_path, monkeypatch):
+    """
+    A random policy's two episodes, one of each set, come out alike in a second run.
+
+    That one gets a Ctrl-C in its second episode and is taken up by the same command. A third
+    plays nothing.
+    """
     checkpoint = make_tiny_checkpoint(tmp_path / 'tiny')
-    first, second = (evaluate(EvaluateConfig(
-        checkpoint, episodes=2, processes=processes, out=tmp_path / str(processes),
-        strips=processes - 1, device='cpu')) for processes in (1, 2))
-    assert first['episodes'] == second['episodes']
-    assert [each['seed'] for each in first['episodes']] == [0, 1]
-    assert (tmp_path / '1' / 'episodes.mp4').stat().st_size > 1000
-    strips = tmp_path / '2' / 'strips'
-    assert set(json.loads((strips / 'strips.json').read_text())) == {'ind_0'}
-    with Image.open(strips / 'ind_0.jpg') as picture:
+    config = EvaluateConfig(checkpoint, episodes=1, episode_set='put25_object_moved,put25_ood',
+                            processes=1, out=tmp_path / 'whole', device='cpu', videos=1,
+                            strips=1)
+    whole = evaluate(config)
+    assert [each['episode_set'] for each in whole['episodes']] == list(config.sets)
+    assert (tmp_path / 'whole' / 'episodes.mp4').stat().st_size > 1000
+    strips = tmp_path / 'whole' / 'strips'
+    names = {f'{name}_0' for name in config.sets}
+    assert set(json.loads((strips / 'strips.json').read_text())) == names
+    with Image.open(strips / 'put25_ood_0.jpg') as picture:
         assert picture.size == (PICTURES * 128, 128)
-    more = evaluate(EvaluateConfig(
-        checkpoint, episodes=2, out=tmp_path / '1', device='cpu', videos=0))
-    assert more['played_now'] == 0 and more['episodes'] == first['episodes']
-    written = json.loads((tmp_path / '1' / 'results.json').read_text())
-    assert written['summary'] == json.loads(json.dumps(first['summary']))
+
+    act_batch, calls = Policy.act_batch, []
+
+    def interrupted(self, *rest) -> list:
+        calls.append(1)
+        if len(calls) == 2 + SINGLE_CALLS + 90:
+            raise KeyboardInterrupt
+        return act_batch(self, *rest)
+
+    again = replace(config, out=tmp_path / 'again', videos=0, strips=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(Policy, 'act_batch', interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(again)
+    assert not (tmp_path / 'again' / 'results.json').exists()
+    assert len((tmp_path / 'again' / 'episodes.jsonl').read_text().splitlines()) == 1
+    resumed = evaluate(again)
+    assert resumed['played_now'] == 1 and resumed['episodes'] == whole['episodes']
+    assert evaluate(again)['played_now'] == 0
+    written = json.loads((tmp_path / 'again' / 'results.json').read_text())
+    assert written['summary'] == json.loads(json.dumps(whole['summary']))
 
 
 @pytest.mark.sim
@@ -110,7 +125,8 @@ def test_the_expert_solves_held_out_seeds(tmp_path):
     ({'first_seed': 2_000_000}, 'not all held out'), ({'episodes': 0}, 'got 0'),
     ({'episode_set': 'moon'}, "'moon'.*put25_ood"), ({'episode_set': 'ind,moon'}, "'moon'"),
     ({'episode_set': ','}, 'names no set'), ({'runtime': 'warp'}, "'warp'.*vla-cache"),
-    ({'strips': -1}, 'strips are 0 or more')])
+    ({'strips': -1}, 'strips are 0 or more'),
+    ({'episode_set': 'bridge_put_carrot', 'episodes': 25}, '24 different .*--episodes 24')])
 def test_a_wrong_option_is_refused(change, words):
     """Training seeds above all cannot be evaluated on."""
     with pytest.raises(ValueError, match=words):
