@@ -22,8 +22,8 @@ over the seeds, bands reach from the lowest seed to the highest. Writes
 
     ablations.png   the curves        ablations.csv   their numbers        ablations.md   the ends
 
-Before it is drawn, a run's success in rollouts is averaged over WINDOW updates: an update sees
-some tens of episodes. Evaluations (validation seeds, fixed) are told apart from it in the table.
+What is drawn is the share of environments whose first episode of a rollout succeeds within it,
+averaged over WINDOW updates: an update sees as many as environments. Evaluations (validation seeds, fixed) are told apart from it in the table.
 """
 
 import csv
@@ -41,7 +41,8 @@ ARMS = {'full': 'SFT, then RL: warm-up and imitation', 'no_warmup': 'no critic w
         'no_bc': 'no imitation', 'scratch': 'RL from scratch (pruned, no SFT)'}
 PANELS = {'a': ('Critic warm-up', ('full', 'no_warmup')), 'b': ('Imitation', ('full', 'no_bc')),
           'c': ('SFT before RL', ('full', 'scratch'))}
-METRIC = 'charts/success_once'
+METRIC = 'charts/first_success'
+"""Of the episodes that ended, a rollout shorter than an episode sees the successes alone."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Run:
     env_steps: np.ndarray
     """(K,) of its updates."""
     success: np.ndarray
-    """(K,) share of the episodes ended in each rollout; NaN where none ended."""
+    """(K,) share of the episodes begun with each rollout; NaN where the log has none."""
     evaluations: tuple[tuple[int, dict[str, float]], ...]
     """(env steps, success_once, success_at_end and return on the validation seeds)."""
 
@@ -149,7 +150,7 @@ def table(runs: list[Run]) -> str:
             continue
         ends = curve(own)
         last = (f'{ends["mean"][-1]:.2f} ({ends["low"][-1]:.2f}-{ends["high"][-1]:.2f})'
-                if len(ends['mean']) else 'no episode ended')
+                if len(ends['mean']) else 'not logged')
         lines.append(f'| {label} | {len(own)} | {min(run.env_steps[-1] for run in own)} | {last} '
                      f'| {_rate(own, -1, "success_once")} | {_rate(own, -1, "success_at_end")} |')
     started = [run for run in runs if run.arm == 'full'][:1]
@@ -184,7 +185,7 @@ def draw(runs: list[Run], path: Path) -> None:
         axis.set(title=f'({letter}) {title}', xlabel='environment steps', ylim=(-0.02, 1.02))
         axis.legend(fontsize=7)
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel(f'success once in rollouts, mean of {WINDOW} updates')
+    axes[0].set_ylabel(f'success within a rollout, mean of {WINDOW} updates')
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     pyplot.close(figure)

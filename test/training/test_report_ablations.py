@@ -42,13 +42,13 @@ def _log(folder: Path, arm: str, seed: int, shares: list, evaluated: tuple = (0.
     judge(0, evaluated[0])
     for update, share in enumerate(shares, 1):
         append_metrics(path, {'update': update, 'env_steps': 40 * update,
-                              'charts/success_once': share, 'losses/value_loss': 0.1})
+                              'charts/first_success': share, 'losses/value_loss': 0.1})
     judge(len(shares), evaluated[1])
     return run
 
 
 def test_curves_are_means_between_the_lowest_and_the_highest_seed(tmp_path):
-    """Three seeds, one a step ahead: only steps that all reached; NaN where no episode ended."""
+    """Three seeds, one a step ahead: only steps that all reached; NaN where the log has none."""
     for seed, shares in enumerate(([0.0, 0.5, 1.0], [0.25, 0.5, 0.75, 1.0], [0.5, None, 0.5])):
         _log(tmp_path, 'full', seed, shares)
     line = curve(read_runs(tmp_path))
