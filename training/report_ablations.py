@@ -23,7 +23,8 @@ over the seeds, bands reach from the lowest seed to the highest. Writes
     ablations.png   the curves        ablations.csv   their numbers        ablations.md   the ends
 
 What is drawn is the share of environments whose first episode of a rollout succeeds within it,
-averaged over WINDOW updates: an update sees as many as environments. Evaluations (validation seeds, fixed) are told apart from it in the table.
+averaged over WINDOW updates: an update sees as many as there are environments. Evaluations (fixed
+validation seeds) are told apart from it in the table.
 """
 
 import csv
