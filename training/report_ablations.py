@@ -31,10 +31,12 @@ import csv
 from dataclasses import dataclass
 import json
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from rlrc_training.command_line import run_verb
 from rlrc_training.intervals import rate_with_interval
+import tyro
 
 WINDOW = 3
 FREE = ('seed', 'out', 'processes', 'threads', 'device', 'save_every', 'microbatch_size')
@@ -217,7 +219,7 @@ def ablations(folder: Path, out: Path) -> Path:
 class AblationsConfig:
     """What to draw."""
 
-    folder: Path = Path('runs/ablations')
+    folder: Annotated[Path, tyro.conf.Positional] = Path('runs/ablations')
     """Folder that holds the runs, one folder each."""
     out: Path = Path('runs/ablations/report')
     """Folder for picture, table and numbers."""

@@ -85,7 +85,7 @@ def test_runs_that_differ_in_more_than_their_seed_are_refused(tmp_path, capsys):
     """The option and both of its values are named."""
     _log(tmp_path, 'full', 0, [0.4])
     _log(tmp_path, 'full', 1, [0.4], learning_rate=3e-4)
-    assert main(['--folder', str(tmp_path), '--out', str(tmp_path / 'page')]) == 1
+    assert main([str(tmp_path), '--out', str(tmp_path / 'page')]) == 1
     assert 'differ in learning_rate 0.0001 and 0.0003' in capsys.readouterr().err
     assert not (tmp_path / 'page').exists()
 
