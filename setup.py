@@ -72,7 +72,7 @@ setup(
     ],
     extras_require={
         'robot': ['rosbags', 'ruckig'],
-        'train': ['matplotlib', 'rich', 'tensorboard', 'tqdm', 'tyro'],
+        'train': ['huggingface_hub', 'matplotlib', 'rich', 'tensorboard', 'tqdm', 'tyro'],
         'sim': ['imageio', 'imageio-ffmpeg', 'mani_skill==3.0.1', 'setuptools<80'],
         'lerobot': ['imageio-ffmpeg', 'pyarrow'],
         'nf4': ['bitsandbytes'],
@@ -99,6 +99,10 @@ setup(
             'quantize = rlrc_training.quantize:main',
             'evaluate = rlrc_training.evaluate:main',
             'bench = rlrc_training.bench:main',
+            'timing = rlrc_training.timing:main',
+            'pipeline = rlrc_training.pipeline:main',
+            'report = rlrc_training.report:main',
+            'publish = rlrc_training.publish:main',
         ],
     },
 )

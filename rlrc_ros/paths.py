@@ -28,6 +28,8 @@ import sys
 
 PACKAGE_NAME = 'rlrc_ros'
 SHIPPED_CHECKPOINT = 'nano'
+DENSE_CHECKPOINT = 'nano-dense'
+"""What the shipped checkpoint was compressed from, where it is shipped as well."""
 
 
 def candidate_folders() -> Iterator[Path]:
@@ -95,3 +97,11 @@ def shipped_checkpoint(name: str = SHIPPED_CHECKPOINT) -> Path:
             f'{", ".join(known)}); give the folder of another checkpoint, or make one: '
             f'rlrc collect, then rlrc sft')
     return checkpoint
+
+
+def shipped_dense_checkpoint() -> Path:
+    """Return the dense checkpoint that came along; the shipped one where it is not compressed."""
+    try:
+        return shipped_checkpoint(DENSE_CHECKPOINT)
+    except FileNotFoundError:
+        return shipped_checkpoint()

@@ -70,9 +70,14 @@ def test_the_shipped_policy_succeeds_over_dds(tmp_path):
 
 @pytest.mark.parametrize('mode', ['lockstep', 'real_time'])
 def test_a_demo_without_success_fails_and_says_so(tmp_path, untrained, mode):
-    """Random weights: everything runs and is filmed, and the exit code says it was in vain."""
+    """
+    Random weights: everything runs and is filmed, and the exit code says it was in vain.
+
+    In lockstep a second policy plays the same episodes and stands beside the first.
+    """
+    second = make_tiny_checkpoint(tmp_path / 'second', 1) if mode == 'lockstep' else None
     with demo('--checkpoint', untrained, '--episodes', 2, '--max-steps', 8, '--mode', mode,
-              '--out', tmp_path) as process:
+              '--out', tmp_path, *(('--compare', second) if second else ())) as process:
         text, _ = process.communicate(timeout=300)
     assert process.returncode == 1, text
     assert 'none of 2 episodes succeeded' in text
@@ -80,6 +85,12 @@ def test_a_demo_without_success_fails_and_says_so(tmp_path, untrained, mode):
     assert [episode['steps'] for episode in record['episodes']] == [8, 8]
     assert record['summary']['mode'] == mode
     assert int(record['vla_node']['images_total']) >= 16
+    if second:
+        other = json.loads((tmp_path / 'compare' / 'demo.json').read_text())
+        assert other['checkpoint'] == str(second) != record['checkpoint']
+        assert [each['instruction'] for each in other['episodes']] == [
+            each['instruction'] for each in record['episodes']]
+        assert 'weights' in text and text.count(' MB') == 2
     assert (tmp_path / 'demo.gif').is_file()
     assert nodes_writing_to(tmp_path) == []
 
@@ -117,6 +128,8 @@ def test_a_node_that_dies_ends_the_demo_with_the_reason(tmp_path, untrained):
     (('--episodes', '0'), 'episodes must be 1', 2),
     (('--seed', '100000'), 'seed must be 0', 2),
     (('--mode', 'dreamlike'), 'lockstep', 2),
+    (('--compare', 'a', '--single'), 'single runs one', 2),
+    (('--compare', '/nowhere/dense'), 'there is no checkpoint folder', 1),
 ])
 def test_a_wrong_option_is_named_before_anything_starts(tmp_path, options, said, code):
     """A missing checkpoint or an option out of bounds ends the demo at once, in words."""

@@ -33,7 +33,7 @@ import time
 
 import numpy as np
 import psutil
-from rlrc_ros.paths import shipped_checkpoint
+from rlrc_ros.paths import shipped_dense_checkpoint
 from rlrc_ros.vla.checkpoint import inspect, open_checkpoint
 from rlrc_ros.vla.config import ActionConfig, DecoderConfig, LayerWidths, VlaConfig
 from rlrc_ros.vla.images import to_pixels
@@ -99,7 +99,7 @@ def dense_config(size: str) -> VlaConfig:
     if size not in SIZES:
         raise ValueError(f'size {size!r} is not known; there are: {", ".join(SIZES)}')
     if size == 'nano':
-        return inspect(shipped_checkpoint()).config
+        return inspect(shipped_dense_checkpoint()).config
     part = 8 if size == 'eighth' else 1
     towers = tuple(
         replace(tower, embed_dim=tower.embed_dim // part, mlp_hidden=tower.mlp_hidden // part)

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from safetensors import safe_open
+from safetensors import safe_open, SafetensorError
 from safetensors.numpy import save_file
 
 FORMAT = 'rlrc-episode-1'
@@ -83,7 +83,12 @@ def load_episode(path: Path) -> Episode:
 
     :raises DemonstrationError: not an episode file, or its parts differ in length
     """
-    with safe_open(path, framework='numpy') as file:
+    try:
+        opened = safe_open(path, framework='numpy')
+    except SafetensorError as error:
+        raise DemonstrationError(f'{path} is cut short or no safetensors file ({error}); delete '
+                                 'it and run the same `rlrc collect` again') from error
+    with opened as file:
         metadata = file.metadata() or {}
         if metadata.get('format') != FORMAT:
             raise DemonstrationError(

@@ -22,12 +22,16 @@ instructions on held-out seeds; prints what they came to. Writes to `--out`: dem
 nodes' logs. The two nodes get a ROS domain of their own, visible on this machine alone, so that a
 demo never moves a real arm that happens to listen.
 
+Where the dense policy that the shipped one was compressed from is shipped too, or with --compare,
+a second policy then plays the same episodes, and the table has both side by side: success, MB, ms.
+Its files lie in OUT/compare.
+
 Lockstep is the default mode: the simulation waits for each answer, so the result does not depend
 on how busy the machine is. `--mode real_time` lets time pass as it does for a real arm.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 import json
 import os
 from pathlib import Path
@@ -36,14 +40,11 @@ import time
 from typing import Literal
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-from rlrc_ros.paths import config_file, shipped_checkpoint
+from rlrc_ros.paths import config_file, DENSE_CHECKPOINT, shipped_checkpoint
 from rlrc_ros.vla.checkpoint import CheckpointError, CheckpointSummary, inspect
 from rlrc_sim.bridge_node import Conductor, TransitionFailed
-from rlrc_training.intervals import rate_with_interval
+from rlrc_training.demo_report import episode_line, report, write_outcome
 from rlrc_training.node_process import NodeDied, NodeProcess
-from rlrc_training.provenance import machine, package_versions, source_commit
 import tyro
 
 HELD_OUT_SEEDS = 100_000
@@ -63,6 +64,11 @@ class DemoConfig:
 
     checkpoint: Path | None = None
     """Folder of the checkpoint that drives the arm; none: the one that is shipped."""
+    compare: Path | None = None
+    """A second checkpoint for the same episodes; none: the dense one that is shipped, where there
+    is one and --checkpoint is not given."""
+    single: bool = False
+    """Run the first checkpoint alone."""
     episodes: int = 5
     """How many episodes."""
     seed: int = 0
@@ -90,6 +96,9 @@ class DemoConfig:
             raise ValueError(f'max_steps must be 1 ... 1000, got {self.max_steps}')
         if self.instruction is not None and not self.instruction.strip():
             raise ValueError('instruction is empty; leave it out for the one of the task')
+        if self.single and self.compare is not None:
+            raise ValueError(f'compare {self.compare} is a second policy, single runs one; '
+                             'leave one of the two away')
         if self.domain_id is not None and not 0 <= self.domain_id <= 101:
             raise ValueError(f'domain_id must be 0 ... 101, got {self.domain_id}')
 
@@ -216,60 +225,14 @@ def _follow(conductor: Conductor, config: DemoConfig, sim_bridge: NodeProcess,
         conductor.listen(0.2)
 
 
-# ------------------------------------------------------------------------ what is told
-
-
-def episode_line(result: dict, episodes: int) -> str:
-    """Return one episode's result as a line with rich's markup."""
-    if result['success_once']:
-        verdict = '[green]success[/green]'
-    else:
-        verdict = '[red]failure[/red]' + (
-            ' (no command came)' if result['ended_by'] == 'no_command' else '')
-    sentence = escape(result['instruction'])
-    if result['instruction'] != result['task']:
-        sentence += f' (task: {escape(result["task"])})'
-    return (f'  {result["episode"]}/{episodes}  {sentence:<32}  {verdict}  '
-            f'{result["steps"]:>3} steps  {result["wall_s"]:5.1f} s')
-
-
-def report(config: DemoConfig, outcome: dict, console: Console) -> None:
-    """Print the table at the end and where the files are."""
-    results, rates = outcome['episodes'], outcome['vla_node']
-    steps = sum(result['steps'] for result in results)
-    wall_s = sum(result['wall_s'] for result in results)
-
-    def delay(name: str) -> str:
-        values = [rates.get(f'{name}_{quantile}_ms') for quantile in ('p50', 'p95')]
-        return 'not reported' if None in values else '{} / {} ms'.format(
-            *(f'{float(value):.0f}' for value in values))
-
-    table = Table(show_header=False, box=None, padding=(0, 2))
-    table.add_row('success (once in an episode)', rate_with_interval(
-        sum(result['success_once'] for result in results), len(results)))
-    table.add_row('control rate reached', f'{steps / wall_s:.1f} Hz over {steps} steps')
-    table.add_row('inference p50 / p95', delay('inference'))
-    table.add_row('image age p50 / p95', delay('image_age'))
-    table.add_row('mode', config.mode + (
-        ' (simulation waits for answers)' if config.mode == 'lockstep' else ''))
-    table.add_row('machine', machine())
-    table.add_row('time', f'{outcome["seconds"]["total"]:.0f} s, of which '
-                          f'{outcome["seconds"]["until_up"]:.0f} s to start')
-    console.print(table, highlight=False)
-    for name in ('demo.mp4', 'demo.gif', 'demo.json'):
-        path = config.out / name
-        if path.is_file():
-            console.print(f'  {path.resolve()}', highlight=False, soft_wrap=True)
-
-
-def write_outcome(config: DemoConfig, checkpoint: CheckpointSummary, outcome: dict) -> None:
-    """Write demo.json: the numbers, the resolved config and where they come from."""
-    record = {
-        'config': {name: str(value) if isinstance(value, Path) else value
-                   for name, value in asdict(config).items()},
-        'checkpoint': str(checkpoint.folder), **outcome, 'commit': source_commit(),
-        'packages': package_versions(), 'machine': machine()}
-    (config.out / 'demo.json').write_text(json.dumps(record, indent=1) + '\n')
+def second_checkpoint(config: DemoConfig) -> Path | None:
+    """Return the checkpoint that the first is compared with, or None."""
+    if config.compare is not None or config.single or config.checkpoint is not None:
+        return config.compare
+    try:
+        return shipped_checkpoint(DENSE_CHECKPOINT)
+    except FileNotFoundError:
+        return None
 
 
 def _terminated(*_) -> None:
@@ -282,16 +245,21 @@ def main(argv: list[str] | None = None) -> int:
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
         config = tyro.cli(DemoConfig, args=argv, prog='rlrc demo', description=__doc__)
-        checkpoint = inspect(config.checkpoint or shipped_checkpoint())
-        console.print(
-            f'[bold]rlrc demo[/bold]  {config.mode}, ROS domain {config.domain}, checkpoint '
-            f'{checkpoint.folder} ({checkpoint.parameters / 1e6:.1f} M parameters)',
-            highlight=False, soft_wrap=True)
-        outcome = run_demo(config, checkpoint, console)
-        write_outcome(config, checkpoint, outcome)
-        report(config, outcome, console)
-        if not any(result['success_once'] for result in outcome['episodes']):
-            raise DemoFailed(f'none of {len(outcome["episodes"])} episodes succeeded; see '
+        chosen = [(config, inspect(config.checkpoint or shipped_checkpoint()))]
+        if (second := second_checkpoint(config)) is not None:
+            chosen.append((replace(config, out=config.out / 'compare'), inspect(second)))
+        runs = []
+        for each, checkpoint in chosen:
+            console.print(
+                f'[bold]rlrc demo[/bold]  {each.mode}, ROS domain {each.domain}, checkpoint '
+                f'{checkpoint.folder} ({checkpoint.parameters / 1e6:.1f} M parameters)',
+                highlight=False, soft_wrap=True)
+            outcome = run_demo(each, checkpoint, console)
+            write_outcome(each.out, asdict(each), checkpoint, outcome)
+            runs.append((each.out, each.mode, checkpoint, outcome))
+        report(runs, console)
+        if not any(result['success_once'] for result in runs[0][3]['episodes']):
+            raise DemoFailed(f'none of {len(runs[0][2]["episodes"])} episodes succeeded; see '
                              f'{config.out}/vla_node.log')
     except (CheckpointError, DemoFailed, NodeDied, OSError, TransitionFailed,
             ValueError) as error:

@@ -26,6 +26,7 @@ intervals by object, set and axis; OUT/episodes.mp4 shows the first failures and
 
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 import hashlib
 import json
@@ -39,6 +40,7 @@ import numpy as np
 import psutil
 from rich.console import Console
 from rich.table import Table
+from rlrc_ros.types import RUNTIMES
 from rlrc_ros.vla.checkpoint import CheckpointSummary, inspect
 from rlrc_ros.vla.config import MAIN_CAMERA, PROPRIO_LAYOUTS
 from rlrc_ros.vla.policy import Policy
@@ -53,6 +55,7 @@ from rlrc_training.compare import print_comparison
 from rlrc_training.intervals import rate_with_interval, wilson_interval
 from rlrc_training.journal import as_json, Journal
 from rlrc_training.provenance import machine, package_versions, source_commit
+from rlrc_training.strips import write_strips
 import torch
 from tqdm import tqdm
 import tyro
@@ -96,6 +99,10 @@ class EvaluateConfig:
     """Which data set's statistics scale the actions; needed if the checkpoint has several."""
     fresh: bool = False
     """Forget what OUT holds, instead of going on with it."""
+    runtime: str = 'eager'
+    """Way of running the policy (docs/performance.md); `vla-cache` plays one world at a time."""
+    strips: int = 0
+    """Of the first so many seeds of each set, OUT/strips shows a row of pictures each."""
     videos: int = 4
     """How many failures and how many successes OUT/episodes.mp4 shows; 0: no film."""
     compare: tuple[Path, ...] = ()
@@ -108,9 +115,12 @@ class EvaluateConfig:
             raise ValueError(f'--set names no set; there are: {", ".join(EPISODE_SETS)}')
         for name in self.sets:
             placement(name, 0)
-        if self.processes < 0 or self.videos < 0:
-            raise ValueError('processes and videos are 0 or more, got '
-                             f'{self.processes} and {self.videos}')
+        if min(self.processes, self.videos, self.strips) < 0:
+            raise ValueError('processes, videos and strips are 0 or more, got '
+                             f'{self.processes}, {self.videos} and {self.strips}')
+        if self.runtime not in RUNTIMES:
+            raise ValueError(f'runtime {self.runtime!r} is not known; there are: '
+                             f'{", ".join(RUNTIMES)}')
         last = self.first_seed + self.episodes - 1
         if self.first_seed not in HELD_OUT_SEEDS or last not in HELD_OUT_SEEDS:
             raise ValueError(f'seeds {self.first_seed} ... {last} are not all held out; use '
@@ -215,7 +225,8 @@ def check_senses(summary: CheckpointSummary) -> None:
 
 
 def _play_policy(policy: Policy, config: EvaluateConfig, tasks: list[Task],
-                 inference_ms: list[float]) -> Iterator[EpisodeResult]:
+                 inference_ms: list[float],
+                 pool: WorldPool | None = None) -> Iterator[EpisodeResult]:
     def act(observations: list) -> list:
         chunks = policy.act_batch(observations)
         inference_ms.append(policy.timing.inference_ms / len(observations))
@@ -224,18 +235,23 @@ def _play_policy(policy: Policy, config: EvaluateConfig, tasks: list[Task],
     if not tasks:
         return
     summary = policy.summary
-    processes = min(config.processes or os.cpu_count() or 1, len(tasks))
-    with WorldPool(processes, summary.image_size_px, episode_set=tasks[0][0],
-                   proprio_layout=summary.proprio_layout) as pool:
-        yield from play(pool, act, tasks, stop_on_success=config.stop_on_success,
-                        keep_frames=config.videos > 0)
+    # What VLA-Cache carries from step to step is one world's, and one episode's.
+    alone = config.runtime == 'vla-cache'
+    processes = 1 if alone else min(config.processes or os.cpu_count() or 1, len(tasks))
+    with nullcontext(pool) if pool is not None and not alone else WorldPool(
+            processes, summary.image_size_px, episode_set=tasks[0][0],
+            proprio_layout=summary.proprio_layout) as worlds:
+        for some in [[task] for task in tasks] if alone else [tasks]:
+            policy.reset()
+            yield from play(worlds, act, some, stop_on_success=config.stop_on_success,
+                            keep_frames=config.videos > 0 or config.strips > 0)
 
 
 def _alone(policy: Policy) -> dict:
     """Measure a policy by itself: its weights in memory and one observation at a time."""
     blank, times = policy.blank_observation(), []
-    for _ in range(SINGLE_CALLS):
-        chunk = policy.act(blank)
+    for call in range(SINGLE_CALLS):  # never the same image twice: a runtime would answer at once
+        chunk = policy.act(replace(blank, image=blank.image + call + 2))
         times.append(policy.timing.inference_ms)
     p50 = float(np.percentile(times, 50))
     cuda = torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0
@@ -283,8 +299,12 @@ def _film(path: Path, config: EvaluateConfig, results: list[EpisodeResult],
         f'{each.episode_set} {each.seed}') for each in chosen], columns=max(1, config.videos))
 
 
-def evaluate(config: EvaluateConfig) -> dict:
-    """Play all episodes, write results.json and return its content."""
+def evaluate(config: EvaluateConfig, pool: WorldPool | None = None) -> dict:
+    """
+    Play all episodes, write results.json and return its content.
+
+    :param pool: worlds that are there already, for one evaluation after the other
+    """
     name = 'expert' if config.expert else config.checkpoint.name
     out = config.out or Path('runs/evaluate') / name
     for each in config.sets:
@@ -295,7 +315,9 @@ def evaluate(config: EvaluateConfig) -> dict:
     journal = Journal(out, {
         'policy': 'expert' if config.expert else fingerprint(config.checkpoint),
         'unnorm_key': config.unnorm_key, 'stop_on_success': config.stop_on_success,
-        'packages': package_versions()}, config.fresh)
+        'packages': package_versions(),
+        # Named where it is not the default, so that journals from before it still count.
+        **({'runtime': config.runtime} if config.runtime != 'eager' else {})}, config.fresh)
     tasks = journal.missing(config.tasks)
     inference_ms: list[float] = []
     alone = None
@@ -304,12 +326,13 @@ def evaluate(config: EvaluateConfig) -> dict:
             return play_expert(some, config.stop_on_success)
     else:
         check_senses(inspect(config.checkpoint))
-        policy = Policy.open(config.checkpoint, config.device, config.unnorm_key)
+        policy = Policy.open(config.checkpoint, config.device, config.unnorm_key,
+                             runtime=config.runtime)
         policy.warm_up()
         alone = _alone(policy)
 
         def again(some: list[Task]) -> Iterator[EpisodeResult]:
-            return _play_policy(policy, config, some, inference_ms)
+            return _play_policy(policy, config, some, inference_ms, pool)
 
     kept: dict[Task, tuple] = {}
     started, played_steps = time.monotonic(), 0
@@ -334,6 +357,9 @@ def evaluate(config: EvaluateConfig) -> dict:
                          'p95': float(np.percentile(inference_ms, 95))} if inference_ms else None,
         'alone': alone, 'commit': source_commit(), 'packages': package_versions(),
         'machine': machine(), 'episodes': [as_json(result) for result in results]}
+    if config.strips:
+        write_strips(out / 'strips', [journal.results[name, seed] for name in config.sets
+                                      for seed in config.seeds[:config.strips]], again)
     partial = out / 'results.partial'
     partial.write_text(json.dumps(document, indent=1))
     os.replace(partial, out / 'results.json')

@@ -78,10 +78,12 @@ MAY_CHANGE = ('processes', 'threads', 'save_every', 'device', 'accumulate',
               'gradient_checkpointing')
 
 
-def closed_loop_success(policy: Policy, pool: WorldPool, episodes: int) -> float:
+def closed_loop_success(policy: Policy, pool: WorldPool, episodes: int,
+                        episode_set: str = 'ind') -> float:
     """Return the share of validation seeds that the policy solves at some step."""
     results = play(pool, lambda seen: [chunk.actions[0] for chunk in policy.act_batch(seen)],
-                   VALIDATION_SEEDS[:episodes], stop_on_success=True, max_steps=60)
+                   VALIDATION_SEEDS[:episodes], episode_set=episode_set, stop_on_success=True,
+                   max_steps=60)
     return sum(result.success_once for result in results) / episodes
 
 
@@ -200,7 +202,8 @@ def sft(config: SftConfig) -> Path:
              sum(each.numel() for each in model.parameters()),
              sum(each.numel() for each in model.parameters() if each.requires_grad), device,
              ranks.world_size())
-    pool = (WorldPool(config.processes, (model.config.image_size,) * 2)
+    pool = (WorldPool(config.processes, (model.config.image_size,) * 2,
+                      episode_set=config.episode_set)
             if config.eval_episodes and ranks.is_first() else None)
     started, checkpoint = time.monotonic(), config.out / 'checkpoint'
     bar = tqdm(total=config.steps, initial=trainer.step, desc='sft', unit='step', mininterval=2.0,
@@ -260,7 +263,7 @@ def _evaluate(model: Vla, tokenizer: Tokenizer, statistics: dict, config: SftCon
         return None
     candidate = save_checkpoint(config.out / 'candidate', model, tokenizer, statistics, {})
     policy = Policy(Checkpoint(inspect(candidate), model, tokenizer))
-    return closed_loop_success(policy, pool, config.eval_episodes)
+    return closed_loop_success(policy, pool, config.eval_episodes, config.episode_set)
 
 
 def _log(writer: SummaryWriter, bar: tqdm, step: int, losses: Losses, norm: float) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from rlrc_sim.suites import check_episode_set
 from rlrc_training.presets import PRESETS
 import tyro
 
@@ -91,6 +92,8 @@ class SftConfig:
     """Steps between closed-loop evaluations; the last step is always evaluated."""
     eval_episodes: int = 40
     """Episodes of an evaluation; 0 keeps the last weights instead of the best."""
+    episode_set: str = 'ind'
+    """Which family of worlds evaluations play (see rlrc_sim.suites)."""
     save_every: int = 100
     """Steps between saved states to go on from."""
     processes: int = 2
@@ -129,5 +132,6 @@ class SftConfig:
                              f'{self.warm_start} with what fits a preset; choose one')
         if self.keep_statistics and self.init is None:
             raise ValueError('keep_statistics takes those of --init; give --init CHECKPOINT')
+        check_episode_set(self.episode_set)
         if not 0.0 <= self.ema_decay < 1.0:
             raise ValueError(f'ema_decay must be 0 or more and below 1, got {self.ema_decay}')

@@ -18,6 +18,7 @@ from dataclasses import replace
 import json
 
 import numpy as np
+from PIL import Image
 import pytest
 from rlrc_ros.vla.policy import Policy
 from rlrc_sim.rollout import EpisodeResult
@@ -30,6 +31,7 @@ from rlrc_training.evaluate import (
     SINGLE_CALLS,
     summarise,
 )
+from rlrc_training.strips import PICTURES
 from tiny_vla import DATASET, make_tiny_checkpoint, make_tiny_oft_checkpoint
 
 
@@ -56,10 +58,14 @@ def test_an_evaluation_writes_every_episode_and_repeats(tmp_path):
     checkpoint = make_tiny_checkpoint(tmp_path / 'tiny')
     first, second = (evaluate(EvaluateConfig(
         checkpoint, episodes=2, processes=processes, out=tmp_path / str(processes),
-        device='cpu')) for processes in (1, 2))
+        strips=processes - 1, device='cpu')) for processes in (1, 2))
     assert first['episodes'] == second['episodes']
     assert [each['seed'] for each in first['episodes']] == [0, 1]
     assert (tmp_path / '1' / 'episodes.mp4').stat().st_size > 1000
+    strips = tmp_path / '2' / 'strips'
+    assert set(json.loads((strips / 'strips.json').read_text())) == {'ind_0'}
+    with Image.open(strips / 'ind_0.jpg') as picture:
+        assert picture.size == (PICTURES * 128, 128)
     more = evaluate(EvaluateConfig(
         checkpoint, episodes=2, out=tmp_path / '1', device='cpu', videos=0))
     assert more['played_now'] == 0 and more['episodes'] == first['episodes']
@@ -103,7 +109,8 @@ def test_the_expert_solves_held_out_seeds(tmp_path):
 @pytest.mark.parametrize(('change', 'words'), [
     ({'first_seed': 2_000_000}, 'not all held out'), ({'episodes': 0}, 'got 0'),
     ({'episode_set': 'moon'}, "'moon'.*put25_ood"), ({'episode_set': 'ind,moon'}, "'moon'"),
-    ({'episode_set': ','}, 'names no set')])
+    ({'episode_set': ','}, 'names no set'), ({'runtime': 'warp'}, "'warp'.*vla-cache"),
+    ({'strips': -1}, 'strips are 0 or more')])
 def test_a_wrong_option_is_refused(change, words):
     """Training seeds above all cannot be evaluated on."""
     with pytest.raises(ValueError, match=words):
@@ -141,3 +148,21 @@ def test_statistics_that_are_no_deltas_are_refused(tmp_path):
     with pytest.raises(ValueError, match='translation of 1.3.*--unnorm-key'):
         check_statistics(checkpoint, None)
     assert fingerprint(checkpoint) != before
+
+
+@pytest.mark.sim
+@pytest.mark.slow
+def test_vla_cache_plays_one_world_and_forgets_between_episodes(tmp_path, monkeypatch):
+    """What is reused belongs to one episode: a reset before each, never two worlds at once."""
+    checkpoint = make_tiny_checkpoint(tmp_path / 'tiny')
+    asked, act_batch, resets = [], Policy.act_batch, []
+    monkeypatch.setattr(Policy, 'act_batch', lambda self, observations, *rest: (
+        asked.append(len(observations)), act_batch(self, observations, *rest))[1])
+    monkeypatch.setattr(Policy, 'reset', lambda self, reset=Policy.reset: (
+        resets.append(len(asked)), reset(self))[1])
+    document = evaluate(EvaluateConfig(checkpoint, episodes=2, processes=2, out=tmp_path / 'out',
+                                       device='cpu', videos=0, runtime='vla-cache'))
+    assert len(document['episodes']) == 2 and set(asked) == {1}
+    assert len(set(resets[-2:])) == 2
+    with pytest.raises(ValueError, match='another run .runtime differ'):
+        evaluate(EvaluateConfig(checkpoint, episodes=2, out=tmp_path / 'out', device='cpu'))

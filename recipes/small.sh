@@ -1,0 +1,100 @@
+#!/bin/sh
+# The stages of `rlrc pipeline small`, one plain command each.
+# Every command but prune and quantize goes on where it was interrupted; those two
+# write a folder whole or not at all, and refuse one that is there.
+set -e
+
+# collect
+rlrc collect --episode-set put25_choice --episodes 16384 --image-size-px 192 --out runs/small/collect
+
+# sft
+rlrc sft --data runs/small/collect --episode-set put25_choice --preset small --steps 60000 --batch-size 256 --learning-rate 0.0005 --warmup-steps 1000 --precision bf16 --eval-every 10000 --eval-episodes 100 --processes 8 --out runs/small/dense
+
+# quantize
+rlrc quantize runs/small/dense/checkpoint --data runs/small/collect --decoder int8 --vision int8 --projector int8 --rounding nearest --out runs/small/int8
+rlrc quantize runs/small/dense/checkpoint --data runs/small/collect --decoder nf4 --vision nf4 --projector nf4 --rounding nearest --out runs/small/nf4
+rlrc quantize runs/small/dense/checkpoint --data runs/small/collect --decoder int4 --vision int4 --projector int4 --group-size 64 --rounding gptq --out runs/small/int4
+
+# prune
+rlrc prune runs/small/dense/checkpoint --data runs/small/collect --method magnitude --ratio 0.2 --ratio-of decoder --out runs/small/magnitude-20
+
+# sft
+rlrc sft --init runs/small/magnitude-20 --data runs/small/collect --distill runs/small/dense/checkpoint --keep-statistics --keep-zeros --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/magnitude-20-sft
+
+# prune
+rlrc prune runs/small/dense/checkpoint --data runs/small/collect --method wanda --ratio 0.2 --ratio-of decoder --out runs/small/wanda-20
+
+# sft
+rlrc sft --init runs/small/wanda-20 --data runs/small/collect --distill runs/small/dense/checkpoint --keep-statistics --keep-zeros --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/wanda-20-sft
+
+# prune
+rlrc prune runs/small/dense/checkpoint --data runs/small/collect --method llm-pruner --ratio 0.2 --ratio-of decoder --out runs/small/llm-pruner-20
+
+# sft
+rlrc sft --init runs/small/llm-pruner-20 --data runs/small/collect --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/llm-pruner-20-sft
+
+# prune
+rlrc prune runs/small/dense/checkpoint --data runs/small/collect --method flap --ratio 0.2 --ratio-of decoder --out runs/small/flap-20
+
+# sft
+rlrc sft --init runs/small/flap-20 --data runs/small/collect --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/flap-20-sft
+
+# prune
+rlrc prune runs/small/dense/checkpoint --data runs/small/collect --ratio 0.9 --ratio-of layer --round-to 64 --out runs/small/prune
+
+# sft
+rlrc sft --init runs/small/prune --data runs/small/collect --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/recover
+
+# quantize
+rlrc quantize runs/small/recover/checkpoint --data runs/small/collect --decoder int8 --vision int8 --projector int8 --rounding nearest --out runs/small/recover-int8
+rlrc quantize runs/small/recover/checkpoint --data runs/small/collect --decoder int4 --vision int4 --projector int4 --group-size 64 --rounding gptq --out runs/small/recover-int4
+
+# rl
+rlrc rl --init runs/small/recover/checkpoint --bc demonstrations --data runs/small/collect --episode-set put25_choice --total-timesteps 604160 --num-envs 64 --num-minibatches 32 --end-on-success --eval-every 10 --eval-episodes 100 --out runs/small/rl
+
+# quantize
+rlrc quantize runs/small/rl/checkpoint --data runs/small/collect --decoder int4 --vision int4 --projector int4 --group-size 64 --rounding gptq --out runs/small/quantize
+
+# prune
+rlrc prune runs/small/dense/checkpoint --data runs/small/collect --keep-layers 3 --ratio 0.9 --ratio-of layer --round-to 64 --out runs/small/fewer-wider
+
+# sft
+rlrc sft --init runs/small/fewer-wider --data runs/small/collect --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/fewer-wider-sft
+
+# prune
+rlrc prune runs/small/dense/checkpoint --data runs/small/collect --loss robot --ratio 0.9 --ratio-of layer --round-to 64 --out runs/small/robot-loss
+
+# sft
+rlrc sft --init runs/small/robot-loss --data runs/small/collect --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/robot-loss-sft
+
+# evaluate
+rlrc evaluate runs/small/dense/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --strips 3 --out runs/small/evaluation/dense
+rlrc evaluate runs/small/int8 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/int8
+rlrc evaluate runs/small/nf4 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/nf4
+rlrc evaluate runs/small/int4 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/int4
+rlrc evaluate runs/small/magnitude-20 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/magnitude-20
+rlrc evaluate runs/small/magnitude-20-sft/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/magnitude-20-sft
+rlrc evaluate runs/small/wanda-20 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/wanda-20
+rlrc evaluate runs/small/wanda-20-sft/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/wanda-20-sft
+rlrc evaluate runs/small/llm-pruner-20 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/llm-pruner-20
+rlrc evaluate runs/small/llm-pruner-20-sft/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/llm-pruner-20-sft
+rlrc evaluate runs/small/flap-20 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/flap-20
+rlrc evaluate runs/small/flap-20-sft/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/flap-20-sft
+rlrc evaluate runs/small/dense/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --runtime vla-cache --out runs/small/evaluation/vla-cache
+rlrc evaluate runs/small/prune --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/pruned
+rlrc evaluate runs/small/recover/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/pruned-sft
+rlrc evaluate runs/small/recover-int8 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/pruned-sft-int8
+rlrc evaluate runs/small/recover-int4 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/pruned-sft-int4
+rlrc evaluate runs/small/rl/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --strips 3 --out runs/small/evaluation/rlrc
+rlrc evaluate runs/small/quantize --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/rlrc-4bit
+rlrc evaluate runs/small/fewer-wider-sft/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/fewer-wider
+rlrc evaluate runs/small/robot-loss-sft/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/robot-loss
+rlrc evaluate runs/small/dense/checkpoint --set put25_unseen_table,put25_texture_weak,put25_texture_strong,put25_whole_weak,put25_whole_strong,put25_unseen_object,put25_unseen_receptacle,put25_paraphrase,put25_second_object,put25_second_receptacle,put25_position,put25_initial_pose,put25_object_moved --episodes 100 --videos 0 --out runs/small/axes/dense
+rlrc evaluate runs/small/rl/checkpoint --set put25_unseen_table,put25_texture_weak,put25_texture_strong,put25_whole_weak,put25_whole_strong,put25_unseen_object,put25_unseen_receptacle,put25_paraphrase,put25_second_object,put25_second_receptacle,put25_position,put25_initial_pose,put25_object_moved --episodes 100 --videos 0 --out runs/small/axes/rlrc
+rlrc evaluate runs/small/quantize --set put25_unseen_table,put25_texture_weak,put25_texture_strong,put25_whole_weak,put25_whole_strong,put25_unseen_object,put25_unseen_receptacle,put25_paraphrase,put25_second_object,put25_second_receptacle,put25_position,put25_initial_pose,put25_object_moved --episodes 100 --videos 0 --out runs/small/axes/rlrc-4bit
+
+# timing
+rlrc timing runs/small/dense/checkpoint runs/small/int8 runs/small/nf4 runs/small/int4 runs/small/magnitude-20 runs/small/magnitude-20-sft/checkpoint runs/small/wanda-20 runs/small/wanda-20-sft/checkpoint runs/small/llm-pruner-20 runs/small/llm-pruner-20-sft/checkpoint runs/small/flap-20 runs/small/flap-20-sft/checkpoint runs/small/dense/checkpoint runs/small/prune runs/small/recover/checkpoint runs/small/recover-int8 runs/small/recover-int4 runs/small/rl/checkpoint runs/small/quantize runs/small/fewer-wider-sft/checkpoint runs/small/robot-loss-sft/checkpoint --names dense int8 nf4 int4 magnitude-20 magnitude-20-sft wanda-20 wanda-20-sft llm-pruner-20 llm-pruner-20-sft flap-20 flap-20-sft vla-cache pruned pruned-sft pruned-sft-int8 pruned-sft-int4 rlrc rlrc-4bit fewer-wider robot-loss --vla-cache vla-cache --out runs/small/timing
+
+# report
+rlrc report runs/small --out docs/results

@@ -1,0 +1,109 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""A pipeline's folder without its hours: the real plan, records and files, invented results."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rlrc_training.content_hash import BEGUN, DONE, write_json
+from rlrc_training.pipeline_plan import make_plan, Order, Stage
+from rlrc_training.pipeline_record import Records
+from rlrc_training.table_rows import choose_rows
+from tiny_vla import make_tiny_checkpoint
+
+RATES = {'dense': 0.9, 'pruned': 0.0, 'pruned-sft': 0.8, 'rlrc': 0.91, 'rlrc-4bit': 0.88}
+COMMIT = '0123456789ab'
+
+
+def make_plan_file(out: Path, rows: tuple[str, ...], episodes: int,
+                   axis_episodes: int = 0) -> list[Stage]:
+    """Write plan.json as `rlrc pipeline` does; return the stages."""
+    order = Order('tiny', out, choose_rows(rows), out / 'results', (out / 'demos',),
+                  episodes=episodes, axis_episodes=axis_episodes)
+    stages = make_plan(order)
+    write_json(out / 'plan.json', {
+        'preset': 'tiny', 'rows': [row.name for row in order.rows], 'ind_set': 'put25_ind',
+        'ood_set': 'put25_ood', 'axes': [], 'episodes': episodes, 'command': 'rlrc pipeline tiny',
+        'stages': [{'name': each.name, 'verb': each.verb, 'out': str(each.out),
+                    'product': str(each.product), 'command': each.command} for each in stages]})
+    return stages
+
+
+def write_results(stage: Stage, rate: float, seeds: range, seed: int) -> None:
+    """Write results.json of an evaluation on both sets."""
+    rng = np.random.default_rng(seed)
+    easy = np.random.default_rng(0).random((2, len(seeds)))  # the same seeds are hard for all
+    episodes = [
+        {'episode_set': name, 'seed': each, 'success_at_end': bool(once and rng.random() < 0.95),
+         'success_once': bool(once)}
+        for column, (name, share) in enumerate((('put25_ind', rate), ('put25_ood', 0.6 * rate)))
+        for each, once in zip(seeds, easy[column] + 0.05 * rng.normal(size=len(seeds)) < share)]
+    write_json(stage.out / 'results.json', {
+        'checkpoint': stage.name, 'config': {'stop_on_success': False}, 'episodes': episodes})
+
+
+def make_pipeline_folder(out: Path, rows: tuple[str, ...] = ('chain',), episodes: int = 500,
+                         measured: bool = True) -> Path:
+    """Write a finished pipeline; with measured False, one in which nothing is done yet."""
+    (out / 'demos').mkdir(parents=True)
+    stages = make_plan_file(out, rows, episodes)
+    if not measured:
+        return out
+    records = Records(out)
+    timing = {}
+    for number, stage in enumerate(stages):
+        name = stage.name.removeprefix('evaluate-')
+        if stage.verb == 'report':
+            continue
+        if stage.verb == 'evaluate':
+            write_results(stage, RATES.get(name, 0.5), range(episodes), number)
+            timing[name] = {
+                'file_bytes': 30_000_000 // (1 + 3 * number), 'parameters': 15_000_000,
+                'p50_ms': 20.0 / (1 + number % 5), 'p95_ms': 24.0, 'actions_per_s': 50.0,
+                'process_bytes': 400_000_000, 'of_first': 1.0 / (1 + number % 5), 'n': 200}
+        elif stage.verb == 'timing':
+            write_json(stage.out / 'timing.json', {
+                'rows': timing, 'machine': 'a machine', 'dtype': 'float32', 'busy': 0.5,
+                'config': {'blocks': 5, 'steps': 40}})
+        else:
+            stage.product.parent.mkdir(parents=True, exist_ok=True)
+            make_tiny_checkpoint(stage.product, number)
+        if stage.verb == 'sft':
+            (stage.out / 'metrics.jsonl').write_text(''.join(json.dumps(
+                {'step': step, 'success_once': step / 5000, 'loss': 3 - step / 2000, 'l1': 0.1})
+                + '\n' for step in range(500, 4001, 500)))
+        if stage.verb == 'rl':
+            (stage.out / 'metrics.jsonl').write_text(''.join(json.dumps(line) + '\n' for step in
+                range(0, 6401, 640) for line in (
+                    {'update': step, 'env_steps': step, 'charts/episodic_return': step / 7000},
+                    {'update': step, 'env_steps': step, 'eval': {
+                        'success_once': 0.8 + step / 64000, 'success_at_end': 0.7}})))
+        product = records.hashes.of_product(stage)
+        write_json(records.path(stage.name), {
+            'stage': stage.name, 'verb': stage.verb, 'state': DONE if product else BEGUN,
+            'options': {}, 'inputs': {}, 'commit': COMMIT, 'packages': {'torch': '2.13.0'},
+            'machine': 'a machine', 'seconds': 60.0 * number, 'starts': 1, 'product': product})
+    for name in ('dense', 'rlrc'):
+        strips = out / 'evaluation' / name / 'strips'
+        strips.mkdir(parents=True)
+        picture = np.random.default_rng(1).integers(0, 255, (128, 896, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(strips / 'put25_ind_0.jpg')
+        write_json(strips / 'strips.json', {'put25_ind_0': {
+            'episode_set': 'put25_ind', 'seed': 0, 'instruction': 'put carrot on plate',
+            'steps': 30, 'success_once': name == 'rlrc'}})
+    return out

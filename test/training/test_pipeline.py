@@ -1,0 +1,384 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""A pipeline skips what is done, goes on with what was interrupted, redoes what changed."""
+
+from dataclasses import replace
+import io
+import json
+import os
+from pathlib import Path
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+from rich.console import Console
+from rlrc_ros.vla.checkpoint import inspect
+from rlrc_ros.vla.config import QuantizationConfig
+from rlrc_training.content_hash import write_json
+from rlrc_training.pipeline import (
+    check_given,
+    dry_run,
+    in_child,
+    main,
+    pipeline,
+    PipelineConfig,
+    StageFailed,
+)
+from rlrc_training.pipeline_plan import make_plan
+from rlrc_training.pipeline_presets import SETTINGS
+from rlrc_training.pipeline_progress import in_words, left_in_words, Outlook, share_done
+from rlrc_training.pipeline_record import Records
+from rlrc_training.stage_process import run_stage
+from rlrc_training.table_rows import CHAIN, choose_rows, ROWS
+from synthetic_demos import make_demonstrations
+from tiny_vla import make_tiny_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def config(tmp_path) -> PipelineConfig:
+    """Return a tiny pipeline with a dense policy and demonstrations given."""
+    return PipelineConfig(
+        'tiny', tmp_path / 'out', (make_demonstrations(tmp_path / 'demos'),),
+        make_tiny_checkpoint(tmp_path / 'dense'), rows=('pruned',), only='prune',
+        results=tmp_path / 'results')
+
+
+def here(stage, log, tell) -> int:
+    """Run a stage's real verb in this process, which has imported everything already."""
+    tell()
+    return run_stage(stage.verb, stage.arguments)
+
+
+def said(config: PipelineConfig, run=here) -> str:
+    """Run a pipeline; return what it printed."""
+    console = Console(file=io.StringIO(), width=200)
+    pipeline(config, run, console)
+    return console.file.getvalue()
+
+
+# ---------------------------------------------------------------------------- the plan
+
+
+@pytest.mark.parametrize('preset', SETTINGS)
+def test_every_stage_finds_its_inputs_before_it(preset, tmp_path):
+    """All rows of every size: each input is given or was made by an earlier stage."""
+    config = PipelineConfig(preset, tmp_path, init=Path('official') if '7b' in preset else None)
+    made = {Path('official')}
+    stages = make_plan(config.order)
+    for stage in stages:
+        assert {*stage.inputs.values()} <= made, stage.name
+        made.add(stage.product)
+    assert [each.verb for each in stages[-2:]] == ['timing', 'report']
+    assert {f'evaluate-{name}' for name in ROWS} <= {each.name for each in stages}
+    assert len({each.out for each in stages}) == len(stages)
+
+
+def test_the_chain_is_the_papers_order(tmp_path):
+    """Collect, dense SFT, prune, SFT, RL, quantise: each reads what the one before wrote."""
+    stages = {each.name: each for each in make_plan(
+        PipelineConfig('nano', tmp_path, rows=('rlrc-4bit',)).order)}
+    order = ['collect', 'dense', 'prune', 'recover', 'rl', 'quantize', 'evaluate-rlrc-4bit']
+    assert [name for name in stages if name in order] == order
+    for before, after in zip(order, order[1:]):
+        assert stages[before].product in stages[after].inputs.values()
+
+
+@pytest.mark.parametrize('name', ['nano', 'small', 'openvla-7b'])
+def test_recipes_are_what_the_pipeline_would_run(name, monkeypatch):
+    """recipes/NAME.sh is the dry run, letter for letter, and a shell reads it."""
+    if not (ROOT / 'recipes').is_dir():
+        pytest.skip('needs the source tree, not an installation')
+    init = Path('openvla-7b') if name == 'openvla-7b' else None
+    recipe = ROOT / 'recipes' / f'{name}.sh'
+    assert recipe.read_text() == dry_run(PipelineConfig(name, init=init)), (
+        f'type: rlrc pipeline {name} {"--init openvla-7b " if init else ""}--dry-run > {recipe}')
+    subprocess.run(['sh', '-n', recipe], check=True)
+
+
+def test_a_dry_run_prints_commands_and_does_nothing(tmp_path, capsys):
+    """Folders that are not there do not matter; options of --set are in their stage's command."""
+    assert main(['tiny', '--out', str(tmp_path / 'out'), '--dense', 'no/dense', '--data', 'a', 'b',
+                 '--rows', 'chain', '--set', 'rl.gamma=0.9', 'prune.ratio=0.4', '--dry-run']) == 0
+    printed = capsys.readouterr().out
+    assert 'rlrc prune no/dense --data a b' in printed and '--ratio 0.4' in printed
+    assert re.search(r'rlrc rl .*--gamma 0.9', printed) and 'rlrc collect' not in printed
+    assert not (tmp_path / 'out').exists()
+
+
+def test_rows_are_chosen_by_name_or_group():
+    """The dense row is always there; the table's order stays."""
+    assert [row.name for row in choose_rows(('chain',))] == list(CHAIN)
+    assert [row.name for row in choose_rows(('rlrc', 'int4'))] == ['dense', 'int4', 'rlrc']
+    assert len(choose_rows(('all',))) == len(ROWS) >= 20
+
+
+# ---------------------------------------------------------------------- skip, go on, redo
+
+
+def test_what_is_done_is_skipped_and_what_changed_is_redone_with_its_reason(config):
+    """The same again: skipped. Options, inputs or the product changed: done again, and why."""
+    assert 'prune                  begins' in said(config)
+    assert 'there already' in said(config)
+    folder = config.folder / 'prune'
+    assert inspect(folder).provenance['stages'][-1]['command'].startswith('rlrc prune ')
+
+    text = said(replace(config, settings=('prune.ratio=0.25',)))
+    assert 'done again: its options changed: ratio 0.5 → 0.25' in text
+    assert (config.folder / 'outdated' / 'prune' / 'config.json').is_file()
+    assert 'options changed: ratio 0.25 → 0.5' in said(config)
+
+    make_tiny_checkpoint(config.dense, seed=1)
+    assert re.search(rf'done again: its input checkpoint {config.dense} changed: \w+ → \w+',
+                     said(config))
+    (folder / 'config.json').write_text('{}')
+    assert 'prune is not what the stage wrote' in said(config)
+    (folder / 'provenance.json').write_text('{}')
+    (folder / 'README.md').write_text('a card')
+    assert 'there already' in said(config), 'what only tells of a checkpoint does not count'
+
+
+def test_what_decides_how_fast_is_no_change_but_to_what_measures_time(config):
+    """Another device or number of threads: prune stays done, times are taken again."""
+    said(config)
+    assert 'there already' in said(replace(config, device='cpu'))
+    records = Records(config.folder)
+    timings = [make_plan(replace(config, threads=threads).order)[-2] for threads in (1, 2)]
+    for timing in timings:
+        write_json(timing.out / 'timing.json', {})
+        if timing is timings[0]:
+            records.finish(timing, records.begin(timing, goes_on=False))
+    assert [records.decide(each).act for each in timings] == ['skip', 'redo']
+
+
+def test_a_whole_folder_without_a_record_is_not_trusted(config):
+    """Somebody's folder in the place of a stage's is set aside, not used and not deleted."""
+    make_tiny_checkpoint(config.folder / 'prune')
+    assert 'no record says how it was made' in said(config)
+    assert (config.folder / 'outdated' / 'prune').is_dir()
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_goes_on(config, tmp_path):
+    """Ctrl-C in the middle of sft: its process ends, and the same command ends the training."""
+    settings = ('dense.steps=400', 'dense.save_every=5', 'dense.batch_size=2')
+    config = replace(config, dense=None, only='dense', rows=('dense',), settings=settings)
+    state = config.folder / 'dense' / 'state' / 'progress.json'
+    shares = []
+
+    def interrupt() -> None:
+        stage = make_plan(config.order)[0]
+        if state.exists():
+            shares.append(share_done(stage))
+            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        said(config, lambda stage, log, tell: in_child(stage, log, interrupt))
+    assert 0 < shares[0] < 1
+    record = json.loads((config.folder / 'pipeline' / 'dense.json').read_text())
+    assert record['state'] == 'begun' and record['seconds'] > 0
+    log = (config.folder / 'pipeline' / 'dense.log').read_text()
+    step = json.loads(state.read_text())['step']
+    assert 'Traceback' not in log, log
+    text = said(config)
+    assert 'goes on: it was interrupted' in text
+    record = json.loads((config.folder / 'pipeline' / 'dense.json').read_text())
+    assert (record['state'], record['starts']) == ('done', 2)
+    assert json.loads(state.read_text())['step'] == 400 > step
+    assert 'there already' in said(config)
+
+
+def test_an_interrupted_prune_begins_anew(config):
+    """It writes its folder whole or not at all, so there is nothing to go on with."""
+    def killed(stage, log, tell) -> int:
+        here(stage, log, tell)
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        said(config, killed)
+    assert 'done again: it was interrupted' in said(config)
+
+
+def test_results_of_another_commit_are_refused(config):
+    """Named with their stages; --allow-commit takes them."""
+    said(config)
+    path = config.folder / 'pipeline' / 'prune.json'
+    record = json.loads(path.read_text())
+    write_json(path, {**record, 'commit': 'fedcba987654'})
+    with pytest.raises(ValueError, match='commit .fedcba987654: prune.*--allow-commit fed'):
+        said(config)
+    assert 'there already' in said(replace(config, allow_commit=('fedcba987654',)))
+
+
+def test_a_stage_that_fails_ends_the_pipeline_with_its_last_words(config):
+    """The verb's own line is in the error; what it needs is done, so the same command goes on."""
+    long = replace(config, settings=('prune.samples=100000',), dense=config.dense)
+    for path in config.data[0].glob('episode_*'):
+        path.write_bytes(b'broken')
+    with pytest.raises(StageFailed, match='prune ended with status 1') as error:
+        pipeline(long, lambda stage, log, tell: (log.write_text('rlrc prune: told\n'),
+                                                 here(stage, log, tell))[1], Console(quiet=True))
+    assert 'rlrc prune: told' in str(error.value) and 'same command again' in str(error.value)
+    assert not (config.folder / 'prune').exists()
+
+
+def test_only_one_stage_wants_what_it_reads(config):
+    """--only names the stage that is missing."""
+    with pytest.raises(ValueError, match='needs stage prune, which is not done'):
+        said(replace(config, only='evaluate-pruned'))
+    with pytest.raises(ValueError, match="'polish' is no stage; there are: prune"):
+        said(replace(config, only='polish'))
+
+
+def test_two_pipelines_in_one_folder_are_refused(config):
+    """The second names the first's process."""
+    def second(stage, log, tell) -> int:
+        with pytest.raises(ValueError, match=f'at work in .* .process {os.getpid()}'):
+            said(config)
+        return here(stage, log, tell)
+    said(config, second)
+
+
+# ---------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(('change', 'words'), [
+    ({'preset': 'giant'}, "'giant' is not known; there are: nano"),
+    ({'rows': ('best',)}, "row 'best' is not known; there are: all, chain, dense"),
+    ({'episodes': 0}, 'at least 1'), ({'axis_episodes': -1}, 'at least'),
+    ({'preset': 'openvla-7b', 'dense': None}, 'give --init FOLDER'),
+    ({'settings': ('ratio=3',)}, 'not STAGE.OPTION=VALUE, for example')])
+def test_a_wrong_option_is_refused(config, change, words):
+    """By its name, with what is valid."""
+    with pytest.raises(ValueError, match=re.escape(words)):
+        replace(config, **change)
+
+
+@pytest.mark.parametrize(('setting', 'words'), [
+    ('prune.taste=1', "stage prune: prune has no option 'taste'; it has: checkpoint"),
+    ('prune.ratio=1.5', 'stage prune: ratio 1.5 would leave'),
+    ('polish.ratio=0.5', "'polish', which is no stage; there are: "),
+    ('prune.ratio_of=decoder', None), ('prune.layers=[1,9]', 'not a range of a decoder with 2')])
+def test_what_a_verb_would_refuse_hours_later_is_refused_at_once(config, setting, words):
+    """Options, and ratios that the decoder does not have, before the first stage."""
+    config = replace(config, settings=(setting, *(
+        ('prune.layers=[1,2]', 'prune.ratio=0.9') if words is None else ())))
+    with pytest.raises(ValueError, match=re.escape(words or 'is not in layers')):
+        said(config)
+    assert not (config.folder / 'prune').exists()
+
+
+def test_a_dense_policy_that_is_none_is_refused(config, tmp_path):
+    """Pruned or quantised folders and empty demonstrations, before anything runs."""
+    said(config)
+    for folder, words in ((config.folder / 'prune', 'pruned already'),
+                          (make_tiny_checkpoint(tmp_path / 'int4', quantization=QuantizationConfig(
+                              group_size=32)), 'quantised already')):
+        asked = replace(config, dense=folder)
+        with pytest.raises(ValueError, match=words):
+            check_given(asked, make_plan(asked.order))
+    with pytest.raises(ValueError, match='no demonstrations in'):
+        said(replace(config, data=(tmp_path,)))
+
+
+def test_a_record_that_is_cut_short_is_named(config):
+    """A disk that was full: the file to delete is said."""
+    said(config)
+    (config.folder / 'pipeline' / 'prune.json').write_text('{"state"')
+    with pytest.raises(ValueError, match='prune.json is not the record of a stage.*delete it'):
+        said(config)
+
+
+# ---------------------------------------------------------------------- time that is left
+
+
+def test_time_left_adds_up_what_is_known_and_counts_what_is_not(config):
+    """A running stage by its own rate, waiting ones by their verb's, new kinds by number."""
+    config = replace(config, dense=None, rows=('chain',))
+    stages = {each.name: each for each in make_plan(config.order)}
+    outlook = Outlook()
+    dense, recover, rl = (stages[name] for name in ('dense', 'recover', 'rl'))
+    assert outlook.left([recover, rl]) == (0.0, 2)
+    outlook.learn(dense, 40.0)  # 4 steps
+    assert outlook.left([recover, rl]) == (pytest.approx(20.0), 1)  # 2 steps
+    assert outlook.left([rl], recover, 30.0, 0.75, 0.5) == (pytest.approx(30.0), 1)
+    assert left_in_words((5400.0, 1)) == ('at least 1 h 30 min left, and 1 stage of a kind not '
+                                          'timed yet')
+    assert left_in_words((30.0, 0)) == 'about 30 s left' and in_words(600) == '10 min'
+
+
+def test_the_share_that_is_done_is_read_from_what_a_verb_writes(config):
+    """Episodes, saved steps, environment steps and a journal's lines; None where nothing tells."""
+    stages = {each.name: each for each in make_plan(replace(
+        config, data=(), dense=None, rows=('rlrc',), episodes=5).order)}
+    for name, file, text in (
+            ('collect', 'episode_1.safetensors', 'x'), ('dense', 'state/progress.json',
+                                                        '{"step": 2}'),
+            ('rl', 'metrics.jsonl', '{"env_steps": 2}\n{"env_st'),
+            ('evaluate-dense', 'episodes.jsonl', '{}\n{}\n{}\n{}\n{}\n')):
+        path = stages[name].out / file
+        assert share_done(stages[name]) == 0.0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        assert share_done(stages[name]) == 0.5, name
+    assert share_done(stages['prune']) is None
+
+
+def test_a_killed_pipeline_takes_its_stage_with_it(tmp_path):
+    """Kill -9 of the parent: the kernel ends the stage, so that none runs twice."""
+    script = ('import os, subprocess, sys, time\n'
+              'child = subprocess.Popen([sys.executable, "-c", "from rlrc_training.stage_process '
+              'import end_with_parent; import time; end_with_parent(); print(1, flush=True); '
+              'time.sleep(60)"])\nprint(child.pid, flush=True)\ntime.sleep(60)\n')
+    parent = subprocess.Popen([os.sys.executable, '-c', script], stdout=subprocess.PIPE, text=True)
+    try:
+        lines = {parent.stdout.readline().strip(), parent.stdout.readline().strip()}
+        child = int(next(each for each in lines if each != '1'))
+        parent.kill()
+        parent.wait()
+        deadline = time.monotonic() + 10
+        while Path(f'/proc/{child}').exists() and 'Z' not in Path(
+                f'/proc/{child}/stat').read_text().rpartition(')')[2].split()[0]:
+            assert time.monotonic() < deadline, 'the stage outlived its pipeline'
+            time.sleep(0.05)
+    finally:
+        parent.kill()
+        parent.stdout.close()
+
+
+# ---------------------------------------------------------------------------- end to end
+
+
+@pytest.mark.sim
+@pytest.mark.slow
+def test_a_whole_tiny_pipeline(tmp_path):
+    """Dense SFT, prune, SFT, RL, quantise, evaluate, time, report: every stage's real verb."""
+    demos = make_demonstrations(tmp_path / 'demos')
+    config = PipelineConfig('tiny', tmp_path / 'out', (demos,), rows=('rlrc-4bit',), episodes=1,
+                            strips=1, results=tmp_path / 'results')
+    text = said(config)
+    assert '10/10' in text and 'report' in text
+    html = (tmp_path / 'results' / 'out.html').read_text()
+    assert 'too few: 1 of 500' in html and 'data:image/jpeg' in html and 'RLRC-4bit' in html
+    stages = [each['name'] for each in inspect(
+        config.folder / 'quantize').provenance['stages']]
+    assert stages == ['sft', 'prune', 'sft', 'rl', 'quantize']
+    assert (config.folder / 'quantize' / 'README.md').is_file()
+    again = said(config)
+    assert again.count('there already') == 9 and 'begins' not in again
+    assert Records(config.folder).read('rl')['state'] == 'done'
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -1,0 +1,92 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""What goes to the hub: the card, the files, and what stays at home."""
+
+import json
+from pathlib import Path
+
+from huggingface_hub import ModelCard
+from pipeline_folder import make_pipeline_folder
+import pytest
+from rlrc_training.model_card import card
+from rlrc_training.publish import main, publish, PublishConfig
+from tiny_vla import make_tiny_checkpoint
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    """Return a tiny checkpoint with a file that is nobody's business beside it."""
+    folder = make_tiny_checkpoint(tmp_path / 'tiny')
+    (folder / 'notes to self.txt').write_text('not for the hub')
+    return folder
+
+
+def test_a_dry_run_lists_what_would_be_uploaded(checkpoint, capsys, monkeypatch):
+    """The files of a checkpoint, sizes, what is left out; the network is not asked."""
+    monkeypatch.setattr('socket.socket.connect', lambda *_: pytest.fail('the network was asked'))
+    assert main([str(checkpoint), '--repo-id', 'me/tiny', '--dry-run']) == 0
+    printed = capsys.readouterr().out
+    for name in ('README.md', 'config.json', 'model.safetensors', 'tokenizer.json',
+                 'dataset_statistics.json', 'provenance.json', '6 files', 'nothing was uploaded'):
+        assert name in printed
+    assert 'left out: notes to self.txt' in printed
+
+
+def test_the_card_is_one_that_the_hub_reads(checkpoint):
+    """Front matter in YAML, licence and tags; no success rate that nobody measured."""
+    read = ModelCard(card(checkpoint))
+    assert read.data.license == 'apache-2.0' and 'vision-language-action' in read.data.tags
+    assert read.data.eval_results is None
+    assert 'has not been measured' in read.text and '| decoder |' in read.text
+
+
+def test_the_card_takes_its_success_from_the_pipeline(tmp_path):
+    """By the folder that the pipeline measured; another folder is refused."""
+    folder = make_pipeline_folder(tmp_path / 'nano', ('rlrc-4bit',))
+    publish(PublishConfig(folder / 'quantize', 'me/rlrc', folder, dry_run=True))
+    read = ModelCard.load(folder / 'quantize' / 'README.md')
+    assert [each.metric_type for each in read.data.eval_results] == ['success_rate'] * 2
+    assert '/500 (' in read.text
+    with pytest.raises(ValueError, match='measured no .*quantize'):
+        publish(PublishConfig(make_tiny_checkpoint(tmp_path / 'x'), 'me/x', folder, dry_run=True))
+
+
+def test_a_failed_upload_ends_in_one_line(checkpoint, capsys, monkeypatch):
+    """Without network: the error names the repository and what to type."""
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
+    assert main([str(checkpoint), '--repo-id', 'me/tiny']) == 1
+    said = capsys.readouterr().err
+    assert 'upload to me/tiny failed' in said and 'hf auth login' in said
+
+
+def test_paths_of_this_machine_and_pickles_stay_here(checkpoint):
+    """Both would be public for good; the error says what to do."""
+    path = checkpoint / 'provenance.json'
+    path.write_text(json.dumps({'stages': [
+        {'name': 'sft', 'command': 'rlrc sft --data /ho' 'me/me/demos'}]}))
+    with pytest.raises(ValueError, match='me/me/demos.*--keep-paths'):
+        publish(PublishConfig(checkpoint, 'me/tiny', dry_run=True))
+    publish(PublishConfig(checkpoint, 'me/tiny', dry_run=True, keep_paths=True))
+    (checkpoint / 'training.pt').write_bytes(b'')
+    with pytest.raises(ValueError, match='training.pt, which others would have to unpickle'):
+        publish(PublishConfig(checkpoint, 'me/tiny', dry_run=True, keep_paths=True))
+
+
+@pytest.mark.parametrize('repo_id', ['', 'tiny', 'me/tiny/x', 'me/ti ny'])
+def test_a_name_that_the_hub_refuses_is_refused_here(repo_id):
+    """Before the card is written."""
+    with pytest.raises(ValueError, match='repo_id'):
+        PublishConfig(repo_id=repo_id)

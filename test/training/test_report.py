@@ -1,0 +1,170 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""The page says what there is, and nothing else."""
+
+import json
+from pathlib import Path
+import re
+import xml.etree.ElementTree as ElementTree
+
+from pipeline_folder import COMMIT, make_pipeline_folder
+import pytest
+from rlrc_training.content_hash import write_json
+from rlrc_training.intervals import compare_paired
+from rlrc_training.report import main, report
+from rlrc_training.report_charts import Bar, bars, curves, plane, Point
+from rlrc_training.report_config import ReportConfig
+from rlrc_training.report_read import Cell, goals, read_pipeline, RowResult
+from rlrc_training.table_rows import ROWS
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory) -> Path:
+    """Return a pipeline's folder with 500 episodes a cell."""
+    return make_pipeline_folder(tmp_path_factory.mktemp('pipeline') / 'nano')
+
+
+def test_the_page_stands_alone_and_its_twin_finds_its_pictures(finished, tmp_path):
+    """Table, goals, charts, strips, commands; nothing is fetched; the twin's links exist."""
+    page = report(ReportConfig(finished, tmp_path, notes=None))
+    html, twin = page.read_text(), page.with_suffix('.md').read_text()
+    outside = re.findall(r'(?:src|href)="(?!data:)[^"]*|url\(|<script|@import', html)
+    assert not outside and 'https' not in html.replace('http://www.w3.org/2000/svg', '')
+    for words in ('RLRC-4bit', 'LLM-Pruner 90 % + SFT', 'within 2 points', 'McNemar p=',
+                  'rlrc prune', 'put carrot on plate', 'torch', COMMIT):
+        assert words in html and words in twin, words
+    assert 'recover: SFT' in html and 'rl: PPO' in html
+    assert html.count('data:image/jpeg') == 2
+    assert html.index('dense: “put carrot') < html.index('RLRC: “put carrot')
+    linked = re.findall(r'\]\(([^)]+)\)', twin)
+    assert len(linked) > 8 and all((tmp_path / each).is_file() for each in linked)
+    for svg in re.findall(r'<svg.*?</svg>', html, re.DOTALL):
+        ElementTree.fromstring(svg)
+    assert not list(tmp_path.glob('.*')) and not list(tmp_path.glob('*.partial'))
+
+
+def test_the_report_writes_the_cards_of_what_it_measured(finished, tmp_path):
+    """RLRC-4bit's card has its success with episodes, and the hub's front matter."""
+    report(ReportConfig(finished, tmp_path))
+    card = (finished / 'quantize' / 'README.md').read_text()
+    assert card.startswith('---\nlicense: apache-2.0') and 'success_rate' in card
+    result = read_pipeline(finished).row('rlrc-4bit')
+    assert str(result.ind) in card and result.ind.enough
+
+
+def test_nothing_measured_is_called_so(tmp_path):
+    """A pipeline that has just begun: a page without a single rate."""
+    folder = make_pipeline_folder(tmp_path / 'new', measured=False)
+    html = report(ReportConfig(folder, tmp_path / 'out')).read_text()
+    assert 'not measured' in html and not re.search(r'\d+/\d+ \(', html)
+    assert all(goal.verdict == 'open' for goal in read_pipeline(folder).goals)
+
+
+def test_a_cell_with_too_few_episodes_is_shown_as_such(tmp_path):
+    """In the table, in the chart and in the goals; no rate stands alone."""
+    folder = make_pipeline_folder(tmp_path / 'few', episodes=40)
+    html = report(ReportConfig(folder, tmp_path / 'out', cards=True)).read_text()
+    cells = re.findall(r'<td>(\d+/\d+ \([^<]*)</td>', html)
+    rates = [part for cell in cells for part in cell.split(' / ')]
+    assert len(rates) > 10 and all('too few: 40 of 500' in each for each in rates)
+    assert 'opacity="0.35"' in html and 'opacity="1.0"' not in html
+    assert {goal.verdict for goal in read_pipeline(folder).goals[:4]} == {'open'}
+    assert 'success_rate' not in (folder / 'quantize' / 'README.md').read_text()
+
+
+def test_results_of_another_commit_are_refused(finished, tmp_path, capsys):
+    """Named with the stages that they belong to; --allow-commit lets them in."""
+    path = finished / 'pipeline' / 'rl.json'
+    before = path.read_text()
+    write_json(path, {**json.loads(before), 'commit': 'fedcba987654'})
+    try:
+        assert main([str(finished), '--out', str(tmp_path)]) == 1
+        said = capsys.readouterr().err
+        assert 'fedcba987654: rl' in said and '--allow-commit fedcba987654' in said
+        assert not list(tmp_path.iterdir())
+        assert main([str(finished), '--out', str(tmp_path), '--no-cards', '--allow-commit',
+                     'fedcba987654']) == 0
+    finally:
+        path.write_text(before)
+
+
+def test_results_that_their_stage_did_not_write_are_refused(finished):
+    """A results.json put in by hand is not shown."""
+    path = finished / 'evaluation' / 'rlrc' / 'results.json'
+    before = path.read_text()
+    path.write_text(before.replace('false', 'true'))
+    try:
+        with pytest.raises(ValueError, match='not what stage evaluate-rlrc wrote'):
+            read_pipeline(finished)
+    finally:
+        path.write_text(before)
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    (['nowhere'], 'no plan.json; run `rlrc pipeline'),
+    (['{}', '--notes', 'no.txt'], 'there is no file no.txt')])
+def test_what_is_no_pipeline_is_refused(finished, tmp_path, capsys, arguments, words):
+    """In one line that says what to type."""
+    assert main([each.format(finished) for each in arguments] + ['--out', str(tmp_path)]) == 1
+    assert words in capsys.readouterr().err
+
+
+def _paired(only_first: int, only_second: int, both: int = 400, neither: int = 100):
+    first = [True] * (only_first + both) + [False] * (only_second + neither)
+    second = [False] * only_first + [True] * (both + only_second) + [False] * neither
+    return compare_paired(first, second)
+
+
+def test_goals_are_met_missed_or_open():
+    """Two points below is still within two; OOD counts only with p below 0.05; 8x; not slower."""
+    def verdicts(ind, ood, small_bytes, ratio, timing=True):
+        rows = (RowResult(ROWS['dense'], Cell(460, 500), Cell(300, 500), file_bytes=8_000),
+                RowResult(ROWS['rlrc'], ind_against_dense=ind, ood_against_dense=ood),
+                RowResult(ROWS['rlrc-4bit'], ind_against_dense=ind, file_bytes=small_bytes))
+        times = {'dtype': 'bfloat16', 'rows': {
+            name: {'of_first': each, 'p50_ms': each, 'n': 200}
+            for name, each in (('rlrc', 1.0), ('rlrc-4bit', ratio))}}
+        return [goal.verdict for goal in goals(rows, times if timing else None)]
+    met = verdicts(_paired(10, 0, 390), _paired(0, 40), 1_000, 0.9)
+    assert met == ['met'] * 6
+    missed = verdicts(_paired(30, 0, 400), _paired(4, 8), 1_001, 1.1)
+    assert missed == ['met', 'missed', 'missed', 'missed', 'missed', 'missed']
+    assert verdicts(None, None, None, 1.0, False)[1:] == ['open'] * 5
+
+
+def test_charts_place_what_they_are_given():
+    """A bar as long as its rate, a missing one in words, labels that do not lie on each other."""
+    svg = bars([('a & b', [Bar(0.5, 0.4, 0.6, '50/100'), None])],
+               [('IND', '#111'), ('OOD', '#222')], 'bars')
+    assert 'not measured' in svg and 'a &amp; b' in svg
+    widths = [float(each) for each in re.findall(r'width="([\d.]+)" height="15"', svg)]
+    assert widths == [pytest.approx(0.5 * (860 - 190 - 250))]
+    points = [Point(10.0, 0.5, 0.4, 0.6, f'label {index}', '#111') for index in range(4)]
+    root = ElementTree.fromstring(plane(points, 'MB', 'plane'))
+    places = [(float(each.get('x')), float(each.get('y'))) for each in root
+              if (each.text or '').startswith('label')]
+    assert len(places) == 4
+    assert all(a[0] != b[0] or abs(a[1] - b[1]) >= 11
+               for index, a in enumerate(places) for b in places[index + 1:])
+    assert curves([('loss', '#111', [(0, 3.0), (100, 1.0)])], 'steps', 'loss', rate=False)
+
+
+def test_a_further_page_is_named_or_called_missing(capsys, monkeypatch):
+    """`rlrc report NAME` leads to another module; one that is not there is said."""
+    monkeypatch.setitem(__import__('rlrc_training.report', fromlist=['FURTHER']).FURTHER,
+                        'weather', ('rlrc_training.no_such_page', 'weather'))
+    assert main(['weather', 'folder']) == 1
+    assert "'weather' is not part of this installation" in capsys.readouterr().err

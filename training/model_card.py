@@ -1,0 +1,143 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The model card of a checkpoint: README.md with the front matter that the Hugging Face hub reads.
+
+All of it comes from the folder itself (architecture, statistics, provenance) and, where a pipeline
+measured it, from its results; a success rate stands with its episodes and interval, and one that
+was not measured is called so.
+"""
+
+from collections.abc import Sequence
+import os
+from pathlib import Path
+
+from rlrc_ros.vla.inspection import CheckpointSummary, inspect
+from rlrc_training.report_read import RowResult
+from rlrc_training.table_rows import MIN_EPISODES
+import yaml
+
+CARD = 'README.md'
+LLAMA_VOCABULARY = 32_000
+"""Decoders with at least so many tokens come from LLaMA-2, and so does their licence."""
+
+
+def licence(summary: CheckpointSummary) -> str:
+    """Return the licence as the hub names it."""
+    return 'llama2' if summary.config.decoder.vocab_size >= LLAMA_VOCABULARY else 'apache-2.0'
+
+
+def front_matter(summary: CheckpointSummary, result: RowResult | None) -> dict:
+    """Return what the hub reads; success is listed only where enough episodes were played."""
+    stages = [stage.get('name') for stage in summary.provenance.get('stages', [])]
+    tags = ['robotics', 'vision-language-action', 'openvla', 'ros2']
+    tags += [tag for name, tag in (('prune', 'pruned'), ('rl', 'reinforcement-learning'),
+                                   ('quantize', 'quantized')) if name in stages]
+    matter = {'license': licence(summary), 'library_name': 'rlrc_ros',
+              'pipeline_tag': 'robotics', 'tags': tags}
+    if summary.config.decoder.vocab_size >= LLAMA_VOCABULARY:
+        matter['base_model'] = 'openvla/openvla-7b'
+    metrics = [{'type': 'success_rate', 'name': f'success at some step, {name}',
+                'value': round(cell.rate, 4)}
+               for name, cell in (('IND', result.ind), ('OOD', result.ood))
+               if cell and cell.enough] if result else []
+    if metrics:
+        matter['model-index'] = [{'name': summary.folder.name, 'results': [{
+            'task': {'type': 'robotics', 'name': 'PutOnPlate25'},
+            'dataset': {'type': 'simulation', 'name': 'rlrc_sim, held-out seeds'},
+            'metrics': metrics}]}]
+    return matter
+
+
+def _stages(provenance: dict) -> Sequence[str]:
+    lines = []
+    for stage in provenance.get('stages', []):
+        line = f'1. `{stage.get("command") or stage.get("name")}`'
+        if stage.get('commit'):
+            line += f' (commit {stage["commit"]})'
+        lines.append(line)
+    return lines or ['Its provenance.json names no stages.']
+
+
+def _results(result: RowResult | None, plan: dict | None) -> list[str]:
+    if result is None or not (result.ind or result.ood):
+        return ['Success has not been measured for this card. `rlrc evaluate FOLDER` measures it.']
+    lines = ['| set | success at some step of 80 |', '|---|---|']
+    for name, key, cell in (('IND', 'ind_set', result.ind), ('OOD', 'ood_set', result.ood)):
+        where = f' ({plan[key]})' if plan else ''
+        lines.append(f'| {name}{where} | {cell or "not measured"} |')
+    if result.timing:
+        lines += ['', f'{result.timing["p50_ms"]:.2f} ms an action (p50; p95 '
+                  f'{result.timing["p95_ms"]:.2f}), n={result.timing["n"]}, timed in turns with '
+                  'the other rows of its report.']
+    return [*lines, '', 'Held-out seeds in simulation, Wilson 95 % intervals; fewer than '
+            f'{MIN_EPISODES} episodes are marked. Nothing here was measured on a real arm.']
+
+
+def card(folder: Path, result: RowResult | None = None, plan: dict | None = None) -> str:
+    """
+    Return the model card of a checkpoint folder.
+
+    :raises CheckpointError: see rlrc_ros.vla.checkpoint.inspect
+    """
+    summary = inspect(folder)
+    config, name = summary.config, summary.folder.resolve().name
+    if result is not None:
+        name = result.row.words
+    parts = [f'| {part} | {count / 1e6:.2f} M |' for part, count in summary.parts.items() if count]
+    widths = {(each.num_heads, each.intermediate_size) for each in config.decoder.layers}
+    shape = ', '.join(f'{heads} heads and {channels} channels'
+                      for heads, channels in sorted(widths, reverse=True))
+    record = config.quantization
+    stored = ('bf16' if record is None else ', '.join(
+        f'{part} {getattr(record, part)}' for part in ('decoder', 'vision', 'projector', 'head')))
+    examples = [f'“{each}”' for each in config.instructions[:4]]
+    lines = [
+        '---', yaml.safe_dump(front_matter(summary, result), sort_keys=False).rstrip(), '---', '',
+        f'# {name}', '',
+        "A vision-language-action policy of OpenVLA's architecture: a camera image and an "
+        'instruction in, seven numbers out (end-effector deltas in metres and radians, gripper), '
+        f'{config.control_hz:g} times a second. Made for a WidowX-250S with rlrc_ros.', '',
+        f'* {summary.parameters / 1e6:.2f} M parameters, {summary.weight_bytes / 1e6:.2f} MB of '
+        f'weights; stored: {stored}',
+        f'* image {config.image_size} x {config.image_size} px, '
+        f'{len(config.decoder.layers)} decoder layers with {shape}',
+        f'* action statistics: {", ".join(summary.unnorm_keys) or "none"}'
+        + (f'; instructions such as {", ".join(examples)}' if examples else ''), '',
+        '| part | parameters |', '|---|---|', *parts, '', '## Results', '',
+        *_results(result, plan), '', '## Use', '', '```python',
+        'from rlrc_ros.vla.policy import Policy', f"policy = Policy.open('{name_of(folder)}')",
+        'actions = policy.act(observation).actions', '```', '', '```bash',
+        f'ros2 launch rlrc_ros vla.launch.py checkpoint:={name_of(folder)}', '```', '',
+        '## How it was made', '', *_stages(summary.provenance), '',
+        '## Limits', '',
+        'It knows the objects, receptacles and tables that its training showed, in simulation. On '
+        'a real arm keep the safety gate of `vla_node` on and a hand at the stop.', '']
+    return '\n'.join(lines)
+
+
+def name_of(folder: Path) -> str:
+    """Return a checkpoint's own name; `checkpoint` is its parent's."""
+    folder = folder.resolve()
+    return folder.parent.name if folder.name == 'checkpoint' else folder.name
+
+
+def write_card(folder: Path, result: RowResult | None = None, plan: dict | None = None) -> Path:
+    """Write README.md into a checkpoint folder; return its path."""
+    path = folder / CARD
+    partial = folder / f'.{CARD}.partial'
+    partial.write_text(card(folder, result, plan), encoding='utf-8')
+    os.replace(partial, path)
+    return path

@@ -1,0 +1,195 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+What was made from what: the record of each stage, and whether it may be skipped.
+
+OUT/pipeline/STAGE.json holds a stage's resolved options, the hash of every input and of its
+product, commit, versions, machine and seconds. A stage is skipped when all of that is as it would
+be made now. Otherwise it goes on, or what is there is moved to OUT/outdated/STAGE and it is done
+again; each decision has its reason in words. Hashes are SHA-256 of contents; those of a folder are
+remembered as long as names, sizes and times of its files stay the same.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+import json
+import os
+from pathlib import Path
+import shutil
+
+from rlrc_training.content_hash import BEGUN, DONE, Hashes, MEMORY, RECORDS, write_json
+from rlrc_training.pipeline_plan import GROWING, HOW_FAST, INPUTS, RESUMABLE, Stage
+from rlrc_training.provenance import machine, package_versions, source_commit
+from rlrc_training.resume import resolved
+
+OUTDATED, LOGS = 'outdated', RECORDS
+ONLY = {'evaluate': 'results.json', 'timing': 'timing.json'}
+"""The one file of a product that counts, where it is one."""
+
+
+class StageHashes(Hashes):
+    """Hashes of what stages made."""
+
+    def of_product(self, stage: Stage) -> str | None:
+        """Return the hash of what a stage made."""
+        return self.of(stage.product, ONLY.get(stage.verb, ''))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do with a stage, and why."""
+
+    act: str
+    """`skip`, `begin`, `go on` or `redo`."""
+    why: str = ''
+
+
+class Records:
+    """All records of one pipeline's folder."""
+
+    def __init__(self, out: Path):
+        self.out, self.commit = out, source_commit()
+        self.hashes = StageHashes(out / RECORDS / MEMORY)
+
+    def path(self, stage: str) -> Path:
+        """Return where a stage's record lies."""
+        return self.out / RECORDS / f'{stage}.json'
+
+    def read(self, stage: str) -> dict | None:
+        """
+        Return a stage's record, or None.
+
+        :raises ValueError: not what begin() and finish() write
+        """
+        path = self.path(stage)
+        if not path.exists():
+            return None
+        try:
+            record = json.loads(path.read_text())
+            record['state'], record['options'], record['inputs'], record['commit']
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f'{path} is not the record of a stage ({error!r}); delete it, and '
+                             'the stage is done again') from error
+        return record
+
+    def check_commits(self, stages: Iterable[Stage], allowed: tuple[str, ...] = ()) -> None:
+        """
+        Refuse results of another commit of the source.
+
+        :param allowed: commits whose results may stand beside those of this one
+        :raises ValueError: naming them, and what to type
+        """
+        strange: dict[str, list[str]] = {}
+        for stage in stages:
+            record = self.read(stage.name)
+            if record and record['commit'] not in (self.commit, *allowed):
+                strange.setdefault(record['commit'], []).append(stage.name)
+        if strange:
+            told = '; '.join(f'{commit}: {", ".join(names)}' for commit, names in strange.items())
+            raise ValueError(
+                f'{self.out} holds results of another commit ({told}); the source is at '
+                f'{self.commit}. Results of two commits make no table. Take another --out, or if '
+                'the difference does not matter, name it: '
+                + ' '.join(['--allow-commit', *strange]))
+
+    def _now(self, stage: Stage) -> tuple[dict, dict]:
+        config = stage.config()
+        free = (*INPUTS, 'out') if stage.verb == 'timing' else HOW_FAST
+        options = {name: value for name, value in resolved(config).items() if name not in free}
+        inputs = {name: self.hashes.of(folder) for name, folder in stage.inputs.items()}
+        return options, inputs
+
+    def decide(self, stage: Stage) -> Decision:
+        """
+        Say what is to be done with a stage; its inputs are final.
+
+        :raises ValueError: an input is not there
+        """
+        options, inputs = self._now(stage)
+        for name, found in inputs.items():
+            if found is None:
+                raise ValueError(f'stage {stage.name} wants {stage.inputs[name]} ({name}), which '
+                                 'is not there or empty')
+        record, there = self.read(stage.name), stage.out.exists()
+        if record is None:
+            if there and any(stage.out.iterdir()):
+                return Decision('redo', f'{stage.out} is there and no record says how it was made')
+            return Decision('begin')
+        changed = [name for name in options
+                   if record['options'].get(name) != options[name]]
+        growing = [name for name in changed if name in GROWING.get(stage.verb, ())]
+        told = ', '.join(f'{name} {record["options"].get(name)!r} → {options[name]!r}'
+                         for name in changed)
+        if set(changed) - set(growing):
+            return Decision('redo', f'its options changed: {told}')
+        altered = [name for name, digest in inputs.items()
+                   if record['inputs'].get(name) != digest]
+        if altered or set(record['inputs']) - set(inputs):
+            name = (altered or sorted(set(record['inputs']) - set(inputs)))[0]
+            was, now = record['inputs'].get(name), inputs.get(name)
+            return Decision('redo', f'its input {name} {stage.inputs.get(name, "")} changed: '
+                            f'{(was or "none")[:8]} → {(now or "none")[:8]}')
+        if record['state'] == BEGUN:
+            if stage.verb in RESUMABLE:
+                return Decision('go on', 'it was interrupted')
+            return Decision('redo', 'it was interrupted')
+        product = self.hashes.of_product(stage)
+        if product is None:
+            return Decision('redo', f'{stage.product} is gone')
+        if product != record['product']:
+            return Decision('redo', f'{stage.product} is not what the stage wrote: '
+                            f'{record["product"][:8]} → {product[:8]}')
+        if growing:
+            return Decision('go on', told)
+        return Decision('skip')
+
+    def set_aside(self, stage: Stage) -> None:
+        """Move what a stage left to OUT/outdated/STAGE, in the place of what was there."""
+        if not stage.out.exists():
+            return
+        aside = self.out / OUTDATED / stage.name
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(stage.out, aside)
+
+    def begin(self, stage: Stage, goes_on: bool) -> dict:
+        """Write down that a stage is being made, from what; return the record."""
+        options, inputs = self._now(stage)
+        before = self.read(stage.name) if goes_on else None
+        record = {
+            'stage': stage.name, 'verb': stage.verb, 'state': BEGUN, 'options': options,
+            'inputs': inputs, 'folders': {name: str(each) for name, each in stage.inputs.items()},
+            'out': str(stage.out), 'command': stage.command, 'commit': self.commit,
+            'packages': package_versions(), 'machine': machine(),
+            'seconds': before['seconds'] if before else 0.0,
+            'starts': (before['starts'] if before else 0) + 1}
+        write_json(self.path(stage.name), record)
+        return record
+
+    def note_seconds(self, record: dict, seconds: float) -> None:
+        """Add to the seconds that a stage has taken."""
+        record['seconds'] = round(record['seconds'] + seconds, 1)
+        write_json(self.path(record['stage']), record)
+
+    def finish(self, stage: Stage, record: dict) -> None:
+        """
+        Write down that a stage is done, and what it made.
+
+        :raises ValueError: the verb ended well and left nothing
+        """
+        product = self.hashes.of_product(stage)
+        if product is None:
+            raise ValueError(f'stage {stage.name} ended well, but {stage.product} is empty')
+        write_json(self.path(stage.name), {**record, 'state': DONE, 'product': product})

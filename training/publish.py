@@ -1,0 +1,167 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Put a checkpoint on the Hugging Face hub: `rlrc publish runs/int4 --repo-id me/policy --dry-run`.
+
+Writes the model card (README.md) into the folder and uploads the files of a checkpoint, nothing
+else: config.json, weights as safetensors, tokenizer, statistics, provenance, reports. With
+--dry-run it says what it would upload and touches no network. With --results it takes the success
+rates from a pipeline's folder. Log in first with `hf auth login`.
+"""
+
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import re
+from typing import Annotated
+
+from huggingface_hub import HfApi
+from huggingface_hub.utils import HFValidationError, validate_repo_id
+from rich.console import Console
+from rich.table import Table
+from rlrc_ros.vla.inspection import inspect
+from rlrc_ros.vla.shards import PICKLE_SUFFIXES
+from rlrc_training.command_line import run_verb
+from rlrc_training.model_card import CARD, write_card
+from rlrc_training.report_read import read_pipeline, RowResult
+import tyro
+
+PATTERNS = (CARD, 'config.json', '*.safetensors', '*.safetensors.index.json', 'tokenizer*',
+            'special_tokens_map.json', 'dataset_statistics.json', 'provenance.json',
+            'preprocessor_config.json', 'pruning.json', 'pruning.png', 'fidelity.md',
+            'fidelity.json')
+"""Files that are uploaded."""
+OWN_PATH = re.compile(r'(?:^|[\s=])(/(?:home|root|Users|mnt|data|work|tmp|scratch)/[^\s"\']*)')
+"""A folder that says where somebody works."""
+
+
+@dataclass(frozen=True)
+class PublishConfig:
+    """What to publish, and as what."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional] = Path('checkpoints/nano')
+    """Checkpoint folder."""
+    repo_id: str = ''
+    """USER/NAME or ORGANISATION/NAME on the hub."""
+    results: Path | None = None
+    """Folder of the `rlrc pipeline` that measured it, for the card."""
+    private: bool = False
+    """Make the repository private, where it is new."""
+    keep_paths: bool = False
+    """Publish a provenance.json that names folders of your machine."""
+    dry_run: bool = False
+    """Write the card, say what would be uploaded, and touch no network."""
+
+    def __post_init__(self) -> None:
+        if not self.repo_id or '/' not in self.repo_id:
+            raise ValueError(f'repo_id {self.repo_id!r} is not USER/NAME; give for example '
+                             '--repo-id you/nano-rlrc-4bit')
+        try:
+            validate_repo_id(self.repo_id)
+        except HFValidationError as error:
+            raise ValueError(f'repo_id {self.repo_id!r} is not one of the hub: {error}') from error
+
+
+def files_of(folder: Path) -> tuple[list[Path], list[Path]]:
+    """
+    Return the files that are uploaded, and those that are left out.
+
+    :raises ValueError: a pickle among them
+    """
+    every = sorted(path for path in folder.iterdir()
+                   if path.is_file() and not path.name.startswith('.'))
+    taken = [path for path in every if any(path.match(each) for each in PATTERNS)]
+    pickled = [path.name for path in every if path.name.endswith(PICKLE_SUFFIXES)]
+    if pickled:
+        raise ValueError(f'{folder} holds {", ".join(pickled)}, which others would have to '
+                         'unpickle; publish a folder that `rlrc sft` or `rlrc quantize` wrote')
+    return taken, [path for path in every if path not in taken]
+
+
+def own_paths(folder: Path) -> list[str]:
+    """Return the folders of this machine that provenance.json names."""
+    path = folder / 'provenance.json'
+
+    def words(value: object) -> list[str]:
+        if isinstance(value, dict):
+            return [each for item in value.values() for each in words(item)]
+        if isinstance(value, list):
+            return [each for item in value for each in words(item)]
+        return [value] if isinstance(value, str) else []
+    found = words(json.loads(path.read_text())) if path.exists() else []
+    return sorted({match for each in found for match in OWN_PATH.findall(each)})
+
+
+def _measured(config: PublishConfig) -> tuple[RowResult | None, dict | None]:
+    if config.results is None:
+        return None, None
+    result = read_pipeline(config.results)
+    wanted = config.checkpoint.resolve()
+    names = [stage['name'] for stage in result.plan['stages']
+             if Path(stage['product']).resolve() == wanted]
+    rows = [each for each in result.rows
+            if each.row.stage in names and each.row.runtime == 'eager']
+    if not rows:
+        raise ValueError(f'{config.results} measured no {config.checkpoint}; it has: ' + ', '.join(
+            stage['product'] for stage in result.plan['stages']
+            if stage['name'] in {each.row.stage for each in result.rows}))
+    return rows[0], result.plan
+
+
+def publish(config: PublishConfig) -> list[Path]:
+    """Write the card and upload; return the uploaded files."""
+    folder = inspect(config.checkpoint).folder
+    result, plan = _measured(config)
+    if (paths := own_paths(folder)) and not config.keep_paths:
+        raise ValueError(f'{folder / "provenance.json"} names folders of this machine '
+                         f'({", ".join(paths[:3])}); they would be public. Mend the file, or add '
+                         '--keep-paths')
+    files_of(folder)
+    write_card(folder, result, plan)
+    taken, left = files_of(folder)
+    console = Console()
+    table = Table(title=f'{folder} → {config.repo_id}'
+                        f'{" (private)" if config.private else ""}')
+    table.add_column('file')
+    table.add_column('MB', justify='right')
+    for path in taken:
+        table.add_row(path.name, f'{path.stat().st_size / 1e6:.3f}')
+    table.add_row(f'{len(taken)} files', f'{sum(each.stat().st_size for each in taken) / 1e6:.3f}')
+    console.print(table)
+    if left:
+        console.print(f'left out: {", ".join(path.name for path in left)}')
+    if config.dry_run:
+        console.print('dry run: nothing was uploaded')
+        return taken
+    api = HfApi()
+    try:
+        api.create_repo(config.repo_id, private=config.private, exist_ok=True)
+        where = api.upload_folder(
+            repo_id=config.repo_id, folder_path=folder, allow_patterns=[p.name for p in taken],
+            commit_message=f'Upload {folder.name} with rlrc publish')
+    except Exception as error:  # the hub's client raises errors of its HTTP library too
+        raise ValueError(f'the upload to {config.repo_id} failed ({error}); check the network and '
+                         '`hf auth login`, then run the same command again') from error
+    console.print(f'uploaded: {where}')
+    return taken
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `rlrc publish`."""
+    return run_verb('publish', PublishConfig, publish, argv, __doc__)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,63 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The options of `rlrc report`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+import re
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What to render, and where to."""
+
+    folder: Annotated[Path, tyro.conf.Positional] = Path('runs/nano')
+    """What `rlrc pipeline --out` made."""
+    out: Path = Path('docs/results')
+    """Folder for NAME.html, NAME.md and NAME/ with the pictures of the latter."""
+    name: str = ''
+    """By default the folder's."""
+    title: str = ''
+    """Of the page; by default it names the folder."""
+    notes: Path | None = None
+    """Plain text for the page: what limited success, what to try next; blank lines part
+    paragraphs. FOLDER/notes.txt by default, where there is one."""
+    allow_commit: tuple[str, ...] = ()
+    """Further commits whose results may stand beside each other."""
+    cards: bool = True
+    """Write README.md, the model card, into the checkpoints of dense, RLRC and RLRC-4bit."""
+
+    def __post_init__(self) -> None:
+        if self.name and not re.fullmatch(r'[\w.-]+', self.name):
+            raise ValueError(f'name {self.name!r} is part of file names; use letters, digits, '
+                             'points and dashes')
+
+    @property
+    def stem(self) -> str:
+        """Return what the files are called."""
+        return self.name or self.folder.resolve().name
+
+
+@dataclass(frozen=True)
+class PageConfig:
+    """Of a further page."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """What it is made from."""
+    out: Path = Path('docs/results')
+    """Folder for it."""
