@@ -132,12 +132,14 @@ def curve(runs: list[Run]) -> dict[str, np.ndarray]:
             'high': values.max(0)}
 
 
-def _rate(runs: list[Run], which: int, name: str) -> str:
-    """Return a success of all of an arm's runs together at their first or last evaluation."""
-    told = [(run.evaluations[which][1][name], run.config['eval_episodes'])
-            for run in runs if run.evaluations]
-    if not told:
-        return 'not evaluated'
+def _rate(runs: list[Run], ended: bool, name: str) -> str:
+    """Return a success of an arm's runs together: where they began, or where they all ended."""
+    told = []
+    for run in runs:
+        scores = dict(run.evaluations).get(int(run.env_steps[-1]) if ended else 0)
+        if scores is None:  # still running, or killed: another evaluation is not its end
+            return 'not evaluated'
+        told.append((scores[name], run.config['eval_episodes']))
     solved = sum(round(share * episodes) for share, episodes in told)
     return rate_with_interval(solved, sum(episodes for _, episodes in told))
 
@@ -155,11 +157,11 @@ def table(runs: list[Run]) -> str:
         last = (f'{ends["mean"][-1]:.2f} ({ends["low"][-1]:.2f}-{ends["high"][-1]:.2f})'
                 if len(ends['mean']) else 'not logged')
         lines.append(f'| {label} | {len(own)} | {min(run.env_steps[-1] for run in own)} | {last} '
-                     f'| {_rate(own, -1, "success_once")} | {_rate(own, -1, "success_at_end")} |')
+                     f'| {_rate(own, True, "success_once")} | {_rate(own, True, "success_at_end")} |')
     started = [run for run in runs if run.arm == 'full'][:1]
     if started and started[0].evaluations:
-        lines.append(f'| SFT alone | 1 | 0 | | {_rate(started, 0, "success_once")} '
-                     f'| {_rate(started, 0, "success_at_end")} |')
+        lines.append(f'| SFT alone | 1 | 0 | | {_rate(started, False, "success_once")} '
+                     f'| {_rate(started, False, "success_at_end")} |')
     return '\n'.join(lines) + '\n'
 
 

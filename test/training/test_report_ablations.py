@@ -81,6 +81,17 @@ def test_the_page_has_every_arm_with_its_seeds_and_intervals(tmp_path, capsys):
         'arm': 'full', 'seeds': '3', 'env_steps': '80', 'mean': '0.5', 'low': '0.5', 'high': '0.5'}
 
 
+def test_the_evaluation_of_a_run_that_goes_on_is_not_its_end(tmp_path, capsys):
+    """One of two seeds lacks its last evaluation: the arm has none yet."""
+    for seed in range(2):
+        run = _log(tmp_path, 'full', seed, [0.4, 0.6])
+    lines = (run / 'metrics.jsonl').read_text().splitlines(keepends=True)
+    (run / 'metrics.jsonl').write_text(''.join(lines[:-1]))
+    ablations(tmp_path, tmp_path / 'page')
+    full, alone = capsys.readouterr().out.splitlines()[2:]
+    assert '| not evaluated | not evaluated |' in full and '10/20 (50 %' in alone
+
+
 def test_runs_that_differ_in_more_than_their_seed_are_refused(tmp_path, capsys):
     """The option and both of its values are named."""
     _log(tmp_path, 'full', 0, [0.4])
