@@ -157,7 +157,8 @@ def table(runs: list[Run]) -> str:
         last = (f'{ends["mean"][-1]:.2f} ({ends["low"][-1]:.2f}-{ends["high"][-1]:.2f})'
                 if len(ends['mean']) else 'not logged')
         lines.append(f'| {label} | {len(own)} | {min(run.env_steps[-1] for run in own)} | {last} '
-                     f'| {_rate(own, True, "success_once")} | {_rate(own, True, "success_at_end")} |')
+                     f'| {_rate(own, True, "success_once")} '
+                     f'| {_rate(own, True, "success_at_end")} |')
     started = [run for run in runs if run.arm == 'full'][:1]
     if started and started[0].evaluations:
         lines.append(f'| SFT alone | 1 | 0 | | {_rate(started, False, "success_once")} '
