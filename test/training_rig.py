@@ -72,4 +72,4 @@ def play_noise(learner: Learner, config: RlConfig, envs: range | None = None,
     following = torch.cat([values[1:], torch.zeros(1, values.shape[1])])
     return Rollout(moments, bins, logprobs, values, hidden,
                    torch.from_numpy(rewards[:, mine]).float(), dones,
-                   torch.where(dones, 0.0, following))
+                   torch.where(dones, 0.0, following), torch.zeros_like(dones))

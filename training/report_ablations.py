@@ -22,18 +22,21 @@ over the seeds, bands reach from the lowest seed to the highest. Writes
 
     ablations.png   the curves        ablations.csv   their numbers        ablations.md   the ends
 
-Before it is drawn, a run's success in rollouts is averaged over WINDOW updates: an update sees
-some tens of episodes. Evaluations (validation seeds, fixed) are told apart from it in the table.
+What is drawn is the share of environments whose first episode of a rollout succeeds within it,
+averaged over WINDOW updates: an update sees as many as there are environments. Evaluations (fixed
+validation seeds) are told apart from it in the table.
 """
 
 import csv
 from dataclasses import dataclass
 import json
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from rlrc_training.command_line import run_verb
 from rlrc_training.intervals import rate_with_interval
+import tyro
 
 WINDOW = 3
 FREE = ('seed', 'out', 'processes', 'threads', 'device', 'save_every', 'microbatch_size')
@@ -41,7 +44,8 @@ ARMS = {'full': 'SFT, then RL: warm-up and imitation', 'no_warmup': 'no critic w
         'no_bc': 'no imitation', 'scratch': 'RL from scratch (pruned, no SFT)'}
 PANELS = {'a': ('Critic warm-up', ('full', 'no_warmup')), 'b': ('Imitation', ('full', 'no_bc')),
           'c': ('SFT before RL', ('full', 'scratch'))}
-METRIC = 'charts/success_once'
+METRIC = 'charts/first_success'
+"""Of the episodes that ended, a rollout shorter than an episode sees the successes alone."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Run:
     env_steps: np.ndarray
     """(K,) of its updates."""
     success: np.ndarray
-    """(K,) share of the episodes ended in each rollout; NaN where none ended."""
+    """(K,) share of the episodes begun with each rollout; NaN where the log has none."""
     evaluations: tuple[tuple[int, dict[str, float]], ...]
     """(env steps, success_once, success_at_end and return on the validation seeds)."""
 
@@ -128,12 +132,14 @@ def curve(runs: list[Run]) -> dict[str, np.ndarray]:
             'high': values.max(0)}
 
 
-def _rate(runs: list[Run], which: int, name: str) -> str:
-    """Return a success of all of an arm's runs together at their first or last evaluation."""
-    told = [(run.evaluations[which][1][name], run.config['eval_episodes'])
-            for run in runs if run.evaluations]
-    if not told:
-        return 'not evaluated'
+def _rate(runs: list[Run], ended: bool, name: str) -> str:
+    """Return a success of an arm's runs together: where they began, or where they all ended."""
+    told = []
+    for run in runs:
+        scores = dict(run.evaluations).get(int(run.env_steps[-1]) if ended else 0)
+        if scores is None:  # still running, or killed: another evaluation is not its end
+            return 'not evaluated'
+        told.append((scores[name], run.config['eval_episodes']))
     solved = sum(round(share * episodes) for share, episodes in told)
     return rate_with_interval(solved, sum(episodes for _, episodes in told))
 
@@ -149,13 +155,14 @@ def table(runs: list[Run]) -> str:
             continue
         ends = curve(own)
         last = (f'{ends["mean"][-1]:.2f} ({ends["low"][-1]:.2f}-{ends["high"][-1]:.2f})'
-                if len(ends['mean']) else 'no episode ended')
+                if len(ends['mean']) else 'not logged')
         lines.append(f'| {label} | {len(own)} | {min(run.env_steps[-1] for run in own)} | {last} '
-                     f'| {_rate(own, -1, "success_once")} | {_rate(own, -1, "success_at_end")} |')
+                     f'| {_rate(own, True, "success_once")} '
+                     f'| {_rate(own, True, "success_at_end")} |')
     started = [run for run in runs if run.arm == 'full'][:1]
     if started and started[0].evaluations:
-        lines.append(f'| SFT alone | 1 | 0 | | {_rate(started, 0, "success_once")} '
-                     f'| {_rate(started, 0, "success_at_end")} |')
+        lines.append(f'| SFT alone | 1 | 0 | | {_rate(started, False, "success_once")} '
+                     f'| {_rate(started, False, "success_at_end")} |')
     return '\n'.join(lines) + '\n'
 
 
@@ -184,7 +191,7 @@ def draw(runs: list[Run], path: Path) -> None:
         axis.set(title=f'({letter}) {title}', xlabel='environment steps', ylim=(-0.02, 1.02))
         axis.legend(fontsize=7)
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel(f'success once in rollouts, mean of {WINDOW} updates')
+    axes[0].set_ylabel(f'success within a rollout, mean of {WINDOW} updates')
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
@@ -215,7 +222,7 @@ def ablations(folder: Path, out: Path) -> Path:
 class AblationsConfig:
     """What to draw."""
 
-    folder: Path = Path('runs/ablations')
+    folder: Annotated[Path, tyro.conf.Positional] = Path('runs/ablations')
     """Folder that holds the runs, one folder each."""
     out: Path = Path('runs/ablations/report')
     """Folder for picture, table and numbers."""

@@ -291,13 +291,15 @@ class Progress:
         sums = torch.tensor([
             float(len(episodes)), sum(each.episodic_return for each in episodes),
             sum(each.length for each in episodes), sum(each.success_once for each in episodes),
-            sum(each.success_at_end for each in episodes)], dtype=torch.double)
-        count, *rest = ranks.add_up(sums).tolist()
+            sum(each.success_at_end for each in episodes),
+            float(rollout.first_success.sum())], dtype=torch.double)
+        count, *rest, first = ranks.add_up(sums).tolist()
         if writer is None:
             return
         names = ('episodic_return', 'episodic_length', 'success_once', 'success_at_end')
         charts = {name: value / count for name, value in zip(names, rest)} if count else {}
-        charts |= {'SPS': config.batch_size / (rollout.seconds + update_s),
+        charts |= {'first_success': first / config.num_envs,
+                   'SPS': config.batch_size / (rollout.seconds + update_s),
                    'rollout_SPS': config.batch_size / rollout.seconds,
                    'learning_rate': metrics.pop('learning_rate')}
         times = {'simulate_s': rollout.simulate_s, 'infer_s': rollout.infer_s,
@@ -314,6 +316,7 @@ class Progress:
         bar.update(config.batch_size)
         bar.set_postfix_str(' '.join(
             [f'return={charts.get("episodic_return", float("nan")):.3f}',
+             f'success={charts["first_success"]:.2f}',
              f'ev={metrics["explained_variance"]:.2f}', f'kl={metrics.get("approx_kl", 0):.4f}',
              'critic alone' if metrics['critic_warmup'] else 'policy',
              f'rollout={charts["rollout_SPS"]:.0f}/s',

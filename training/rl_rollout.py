@@ -84,12 +84,25 @@ class Rollout:
     """(T, N) bool: an episode ended with this step, or the rollout did."""
     next_values: torch.Tensor
     """(T, N) of where each step led to; 0 where it terminated."""
+    successes: torch.Tensor
+    """(T, N) bool: the step's episode has succeeded, then or before."""
     episodes: list[PlayedEpisode] = field(default_factory=list)
     simulate_s: float = 0.0
     """Time spent waiting for worlds."""
     infer_s: float = 0.0
     """Time the policy took."""
     seconds: float = 0.0
+
+    @property
+    def first_success(self) -> torch.Tensor:
+        """
+        Return (N,) bool: the episode that an environment began the rollout with succeeded in it.
+
+        Unlike the episodes that ended, of which a short rollout sees the successes alone, these
+        are all that began at one moment.
+        """
+        first = self.dones.cumsum(0) - self.dones.long() == 0
+        return (self.successes & first).any(0)
 
 
 class Batcher:
@@ -159,7 +172,8 @@ class Collector:
             np.empty(shape, dtype=object), torch.zeros(*shape, tokens, dtype=torch.long),
             torch.zeros(shape), torch.zeros(shape),
             torch.zeros(*shape, self._batcher.config.decoder.hidden_size), torch.zeros(shape),
-            torch.zeros(shape, dtype=torch.bool), torch.zeros(shape))
+            torch.zeros(shape, dtype=torch.bool), torch.zeros(shape),
+            torch.zeros(shape, dtype=torch.bool))
         uniforms = np.stack([np.random.default_rng(
             [config.seed, update, env, ACTION_DRAW]).random((config.num_steps, tokens))
             for env in self._envs], axis=1)  # (T, N, A)
@@ -211,7 +225,7 @@ class Collector:
               seeds: list[np.random.Generator]) -> Observation:
         """Note what step t of environment n led to; return what is seen next."""
         config = self._config
-        rollout.rewards[t, n] = step.reward
+        rollout.rewards[t, n], rollout.successes[t, n] = step.reward, step.success_once
         returns[n] += step.reward
         terminated = config.end_on_success and step.success
         over = terminated or step.truncated

@@ -42,13 +42,13 @@ def _log(folder: Path, arm: str, seed: int, shares: list, evaluated: tuple = (0.
     judge(0, evaluated[0])
     for update, share in enumerate(shares, 1):
         append_metrics(path, {'update': update, 'env_steps': 40 * update,
-                              'charts/success_once': share, 'losses/value_loss': 0.1})
+                              'charts/first_success': share, 'losses/value_loss': 0.1})
     judge(len(shares), evaluated[1])
     return run
 
 
 def test_curves_are_means_between_the_lowest_and_the_highest_seed(tmp_path):
-    """Three seeds, one a step ahead: only steps that all reached; NaN where no episode ended."""
+    """Three seeds, one a step ahead: only steps that all reached; NaN where the log has none."""
     for seed, shares in enumerate(([0.0, 0.5, 1.0], [0.25, 0.5, 0.75, 1.0], [0.5, None, 0.5])):
         _log(tmp_path, 'full', seed, shares)
     line = curve(read_runs(tmp_path))
@@ -81,11 +81,22 @@ def test_the_page_has_every_arm_with_its_seeds_and_intervals(tmp_path, capsys):
         'arm': 'full', 'seeds': '3', 'env_steps': '80', 'mean': '0.5', 'low': '0.5', 'high': '0.5'}
 
 
+def test_the_evaluation_of_a_run_that_goes_on_is_not_its_end(tmp_path, capsys):
+    """One of two seeds lacks its last evaluation: the arm has none yet."""
+    for seed in range(2):
+        run = _log(tmp_path, 'full', seed, [0.4, 0.6])
+    lines = (run / 'metrics.jsonl').read_text().splitlines(keepends=True)
+    (run / 'metrics.jsonl').write_text(''.join(lines[:-1]))
+    ablations(tmp_path, tmp_path / 'page')
+    full, alone = capsys.readouterr().out.splitlines()[2:]
+    assert '| not evaluated | not evaluated |' in full and '10/20 (50 %' in alone
+
+
 def test_runs_that_differ_in_more_than_their_seed_are_refused(tmp_path, capsys):
     """The option and both of its values are named."""
     _log(tmp_path, 'full', 0, [0.4])
     _log(tmp_path, 'full', 1, [0.4], learning_rate=3e-4)
-    assert main(['--folder', str(tmp_path), '--out', str(tmp_path / 'page')]) == 1
+    assert main([str(tmp_path), '--out', str(tmp_path / 'page')]) == 1
     assert 'differ in learning_rate 0.0001 and 0.0003' in capsys.readouterr().err
     assert not (tmp_path / 'page').exists()
 

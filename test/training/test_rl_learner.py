@@ -251,6 +251,15 @@ def test_a_reward_that_is_never_other_than_zero_ends_the_run(tiny, tmp_path, cap
     run.check_reward(rollout, learner)
 
 
+def test_first_success_is_of_the_episodes_that_begin_with_the_rollout(tiny, tmp_path):
+    """Success at once, after the first episode's end, and never: one of three counts."""
+    config = rl_config(tiny, tmp_path, num_envs=3, num_steps=4)
+    rollout = play_noise(make_learner(config), config)
+    rollout.dones = torch.tensor([[0, 1, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1]]).bool()
+    rollout.successes = torch.tensor([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0]]).bool()
+    assert rollout.first_success.tolist() == [True, False, False]
+
+
 def test_quantised_and_parallel_checkpoints_are_refused_before_anything_is_written(tmp_path):
     """Codes have no gradient, and a chunk is not one action: each error says where to start."""
     quantised = make_tiny_checkpoint(tmp_path / 'int4', quantization=QuantizationConfig(
