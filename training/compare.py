@@ -29,6 +29,9 @@ from rich.table import Table
 from rlrc_sim.axes import AXES
 from rlrc_training.intervals import compare_paired, PairedComparison, rate_with_interval
 
+GROUPS = {'IND': ('IND', 'Choice'), 'OOD': ('OOD', 'Choice OOD')}
+"""Groups of axes by the table's column."""
+
 
 def read_results(path: Path) -> dict:
     """
@@ -65,7 +68,7 @@ def paired(first: dict, second: dict) -> PairedComparison:
 
 def _rate(document: dict, group: str) -> str:
     chosen = [each['success_once'] for each in document['episodes']
-              if AXES[each['episode_set']].group == group]
+              if AXES[each['episode_set']].group in GROUPS[group]]
     return rate_with_interval(sum(chosen), len(chosen)) if chosen else '-'
 
 

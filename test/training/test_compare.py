@@ -48,6 +48,14 @@ def test_the_table_names_both_and_their_difference(tmp_path, capsys):
     assert '+50.0 points' in printed and 'McNemar p=1.91e-06' in printed
 
 
+def test_sets_in_which_words_choose_have_their_columns(tmp_path, capsys):
+    """Choice counts as IND, its unseen objects as OOD."""
+    print_comparison([_write(tmp_path / name, {0: True, 1: name == 'a'}, 'put25_choice_ood')
+                      for name in 'ab'])
+    printed = ' '.join(capsys.readouterr().out.split())
+    assert '2/2 (100' in printed and '1/2 (50' in printed
+
+
 @pytest.mark.parametrize(
     ('outcomes', 'words'), [({9: True}, 'in common'), (None, 'rlrc evaluate')])
 def test_what_cannot_be_compared_is_refused(tmp_path, outcomes, words):
