@@ -14,6 +14,7 @@
 
 """The golden LLaMA of the pruning baselines as our decoder, for tests that compare with it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,22 @@ from rlrc_training.pruning.walk import Sample
 import torch
 
 GOLDENS = Path(__file__).resolve().parents[2] / 'shared' / 'goldens' / 'llm_pruning'
-CONFIG = DecoderConfig(vocab_size=128, hidden_size=64, head_dim=8,
-                       layers=(LayerWidths(8, 128),) * 6, max_length=256)
+_META = GOLDENS / 'meta_llmpruner.json'
+_DOCUMENT = json.loads(_META.read_text()) if _META.exists() else {}
+VARIANT = {'layers': 6, 'ratio': 0.5, 'start': 1, 'end': 5, **_DOCUMENT.get('variant', {})}
+"""What the golden run was: nothing of its shape is written down here, so another one may lie
+there."""
+
+
+def _config(sizes: dict) -> DecoderConfig:
+    heads = sizes['num_attention_heads']
+    return DecoderConfig(
+        sizes['vocab_size'], sizes['hidden_size'], sizes['hidden_size'] // heads,
+        (LayerWidths(heads, sizes['intermediate_size']),) * sizes['num_hidden_layers'],
+        sizes['rms_norm_eps'], sizes['rope_theta'], sizes['max_position_embeddings'])
+
+
+CONFIG = _config(_DOCUMENT['config']) if _DOCUMENT else None
 
 
 def golden_arrays(name: str) -> dict[str, np.ndarray]:
@@ -48,7 +63,7 @@ def golden_llama() -> tuple[LanguageModel, list[Sample]]:
 
 
 def logits_of(model: LanguageModel) -> torch.Tensor:
-    """Return the logits (2, 24, 128) of the golden test sequences."""
+    """Return the logits (rows, tokens, vocabulary) of the golden test sequences."""
     ids = torch.from_numpy(golden_arrays('dense')['test_ids'])
     with torch.no_grad():
         return model.lm_head(model.model(model.model.embed_tokens(ids)))

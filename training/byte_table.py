@@ -33,7 +33,7 @@ from rlrc_ros.vla.config import (
     QUANTIZED_PARTS,
     VlaConfig,
 )
-from rlrc_ros.vla.inspection import PARTS
+from rlrc_ros.vla.inspection import inspect, PARTS
 from rlrc_ros.vla.linear import Int4Linear
 from rlrc_ros.vla.model import skeleton
 from rlrc_ros.vla.quantized import bytes_by_part, linear_layers
@@ -93,6 +93,8 @@ def read_architecture(target: str) -> tuple[VlaConfig, bool]:
         raise ConfigError(f'--plan {target!r} is no config.json, no folder with one and no name '
                           f'({error}); the names are: {SEVEN_B}, {", ".join(PRESETS)}') from error
     if document.get('model_type') == official.MODEL_TYPE:
+        if any(path.parent.glob('*.safetensors')):  # files beside it may tell more: an OFT's head
+            return inspect(path.parent).config, True
         return official.read_config(document, {}, {}, path.parent.name, ACTION_DIM), True
     return VlaConfig.from_json(document), False
 
@@ -128,6 +130,11 @@ def check_group_size(config: VlaConfig, short_groups: tuple[str, ...]) -> None:
                       f'{mend}')
 
 
+def cuts_head(config: VlaConfig) -> bool:
+    """Tell whether the head's other rows are never read: not so in a discrete OpenVLA-OFT."""
+    return config.parallel is None or config.parallel.head != 'discrete'
+
+
 def plan_variant(name: str, config: VlaConfig) -> Variant:
     """Count the bytes of a config, with or without a quantization record."""
     parts, host = bytes_by_part(skeleton(config), PARTS), 0
@@ -145,8 +152,15 @@ def prune_plan(config: VlaConfig, group_size: int, keep_heads: int | None,
 
     Heads and channels are rounded to whole groups of int4. A model whose layers differ in width is
     pruned already and comes back as it is.
+
+    :raises ConfigError: more heads or channels than there are, or none
     """
     layers = config.decoder.layers
+    for name, asked, most in (('keep_heads', keep_heads, layers[0].num_heads),
+                              ('keep_channels', keep_channels, layers[0].intermediate_size)):
+        if asked is not None and not 1 <= asked <= most:
+            raise ConfigError(f'{name} {asked} is not possible: a layer has {most}; give '
+                              f'--{name.replace("_", "-")} 1 ... {most}')
     if len(set(layers)) > 1 or len(layers) < 3:
         return config
     heads_step = group_size // math.gcd(group_size, config.decoder.head_dim)
@@ -175,8 +189,10 @@ def plan(target: str, group_size: int, short_groups: tuple[str, ...],
     records = {
         'pruned, int8': QuantizationConfig('int8', 'int8', 'int8', 'int8', **whole),
         'pruned, int4': QuantizationConfig('int4', 'int4', 'int4', 'int4', **whole),
-        'lean, vision int8': QuantizationConfig('int4', 'bf16', 'int8', 'int8', group_size),
-        'lean, vision int4': QuantizationConfig('int4', 'bf16', 'int4', 'int4', group_size)}
+        'lean, vision int8': QuantizationConfig(
+            'int4', 'bf16', 'int8', 'int8', group_size, cuts_head(config)),
+        'lean, vision int4': QuantizationConfig(
+            'int4', 'bf16', 'int4', 'int4', group_size, cuts_head(config))}
     dense = plan_variant('dense bf16', config)
     if published:
         dense = replace(dense, parts={**dense.parts, DEAD: dead_bytes(config)})
@@ -202,7 +218,7 @@ def free_bytes(config: VlaConfig, record: QuantizationConfig, dead: int) -> dict
     def device(**changes: bool) -> int:
         return plan_variant('', replace(config, quantization=replace(plain, **changes))).device
     lines = {}
-    if record.action_head:
+    if record.action_head and cuts_head(config):
         lines[f'head cut to {config.action.bins} action rows'] = \
             device() - device(action_head=True)
     if record.host_embeddings:

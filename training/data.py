@@ -121,6 +121,10 @@ def episode_paths(folder: Path) -> list[Path]:
     folder = Path(folder)
     paths = sorted(folder.glob('episode_*.safetensors')) if folder.is_dir() else []
     tried = read_collection(folder).get('tried', 0)
+    if not paths and (folder / 'meta' / 'info.json').exists():
+        raise DemonstrationError(
+            f'{folder} is a LeRobotDataset, which `rlrc sft` and `rlrc rl` read as it is; this '
+            f'wants episodes of our own; make some with `rlrc collect --out {folder}_episodes`')
     if not paths and tried:
         raise DemonstrationError(
             f'{folder} holds no success: {tried} tries were made and none was kept; there is '
@@ -131,9 +135,18 @@ def episode_paths(folder: Path) -> list[Path]:
     return paths
 
 
-def load_episodes(folders: list[Path], limit: int | None = None) -> Iterator[Episode]:
-    """Yield the episodes of several folders, at most `limit` of each."""
+def load_episodes(folders: list[Path], limit: int | None = None,
+                  camera: str = '') -> Iterator[Episode]:
+    """
+    Yield the episodes of several folders, ours or LeRobotDatasets, at most `limit` of each.
+
+    :param camera: which images of a LeRobotDataset; needed where it has several
+    """
+    from rlrc_training.lerobot_dataset import is_lerobot, read_episodes  # which imports Episode
     for folder in folders:
+        if is_lerobot(folder):
+            yield from read_episodes(folder, limit, camera)
+            continue
         for path in episode_paths(folder)[:limit]:
             yield load_episode(path)
 

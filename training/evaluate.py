@@ -26,6 +26,7 @@ intervals by object, set and axis; OUT/episodes.mp4 shows the first failures and
 
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 import hashlib
 import json
@@ -224,7 +225,8 @@ def check_senses(summary: CheckpointSummary) -> None:
 
 
 def _play_policy(policy: Policy, config: EvaluateConfig, tasks: list[Task],
-                 inference_ms: list[float]) -> Iterator[EpisodeResult]:
+                 inference_ms: list[float],
+                 pool: WorldPool | None = None) -> Iterator[EpisodeResult]:
     def act(observations: list) -> list:
         chunks = policy.act_batch(observations)
         inference_ms.append(policy.timing.inference_ms / len(observations))
@@ -236,11 +238,12 @@ def _play_policy(policy: Policy, config: EvaluateConfig, tasks: list[Task],
     # What VLA-Cache carries from step to step is one world's, and one episode's.
     alone = config.runtime == 'vla-cache'
     processes = 1 if alone else min(config.processes or os.cpu_count() or 1, len(tasks))
-    with WorldPool(processes, summary.image_size_px, episode_set=tasks[0][0],
-                   proprio_layout=summary.proprio_layout) as pool:
+    with nullcontext(pool) if pool is not None and not alone else WorldPool(
+            processes, summary.image_size_px, episode_set=tasks[0][0],
+            proprio_layout=summary.proprio_layout) as worlds:
         for some in [[task] for task in tasks] if alone else [tasks]:
             policy.reset()
-            yield from play(pool, act, some, stop_on_success=config.stop_on_success,
+            yield from play(worlds, act, some, stop_on_success=config.stop_on_success,
                             keep_frames=config.videos > 0 or config.strips > 0)
 
 
@@ -296,8 +299,12 @@ def _film(path: Path, config: EvaluateConfig, results: list[EpisodeResult],
         f'{each.episode_set} {each.seed}') for each in chosen], columns=max(1, config.videos))
 
 
-def evaluate(config: EvaluateConfig) -> dict:
-    """Play all episodes, write results.json and return its content."""
+def evaluate(config: EvaluateConfig, pool: WorldPool | None = None) -> dict:
+    """
+    Play all episodes, write results.json and return its content.
+
+    :param pool: worlds that are there already, for one evaluation after the other
+    """
     name = 'expert' if config.expert else config.checkpoint.name
     out = config.out or Path('runs/evaluate') / name
     for each in config.sets:
@@ -325,7 +332,7 @@ def evaluate(config: EvaluateConfig) -> dict:
         alone = _alone(policy)
 
         def again(some: list[Task]) -> Iterator[EpisodeResult]:
-            return _play_policy(policy, config, some, inference_ms)
+            return _play_policy(policy, config, some, inference_ms, pool)
 
     kept: dict[Task, tuple] = {}
     started, played_steps = time.monotonic(), 0

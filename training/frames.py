@@ -57,17 +57,22 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
     Load the demonstrations; return frames and their dataset_statistics.json content.
 
     :param statistics: scale actions by these, under dataset_name, instead of the data's own
-    :raises DemonstrationError: none there, or actions of another dimension
+    :raises DemonstrationError: none there, actions of another dimension, or no positions where
+        auxiliary_weight asks for them
     """
     pictures, actions, positions, instruction, folder, sentences = [], [], [], [], [], {}
     episodes = 0
     for index, path in enumerate(config.data):
-        for episode in tqdm(load_episodes([path], config.episodes), desc=f'load {path}',
-                            unit='episode'):
+        for episode in tqdm(load_episodes([path], config.episodes, config.camera),
+                            desc=f'load {path}', unit='episode'):
             if episode.actions.shape[1] != vla.action.dim:
                 raise DemonstrationError(
                     f'seed {episode.seed} has actions of {episode.actions.shape[1]} numbers, the '
                     f'model takes {vla.action.dim}; use demonstrations of the same robot')
+            if config.auxiliary_weight and not episode.positions_m.any():
+                raise DemonstrationError(
+                    f'seed {episode.seed} of {path} says nothing of where things lie, so there '
+                    'is nothing to regress; add --auxiliary-weight 0')
             sentence = sentences.setdefault(episode.instruction, len(sentences))
             pictures += [images.prepare(image, vla) for image in episode.images]
             actions.append(episode.actions)

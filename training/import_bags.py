@@ -133,9 +133,13 @@ def import_bags(config: ImportConfig) -> list[Path]:
             written.append(save_episode(config.out, episode))
         else:
             left_out.append(path.name)
+    if not written:
+        raise DemonstrationError(
+            f'none of the {len(found)} bags in {config.bags} says success, so there is nothing '
+            'to imitate; record some that succeed, or take all with --failures')
     record = {'config': {name: str(value) if isinstance(value, Path) else value
                          for name, value in asdict(config).items()},
-              'episodes': len(written), 'left_out_without_success': left_out,
+              'tried': len(found), 'episodes': len(written), 'left_out_without_success': left_out,
               'commit': source_commit(), 'packages': package_versions()}
     (config.out / 'collection.json').write_text(json.dumps(record, indent=1) + '\n')
     print(f'{len(written)} of {len(found)} bags in {config.out}; {len(left_out)} without success')

@@ -77,18 +77,50 @@ def check_stage(summary: CheckpointSummary) -> None:
 
     :raises PruneError: says what may follow what
     """
+    config = summary.config
     stages = [stage.get('name') for stage in summary.provenance.get('stages', [])]
-    done = [name for name in FORBIDDEN_BEFORE if name in stages]
-    widths = {(each.num_heads, each.intermediate_size, each.bias)
-              for each in summary.config.decoder.layers}
-    if len(widths) > 1 or any(tower.blocks for tower in summary.config.towers):
-        done = done or ['prune']
+    layers = config.decoder.layers
+    # The config tells it too: a folder may have lost its provenance.
+    told = {'prune': len(set(layers)) > 1 or any(each.bias for each in layers)
+            or any(tower.blocks for tower in config.towers),
+            'quantize': config.quantization is not None}
+    done = [name for name in FORBIDDEN_BEFORE if name in stages or told[name]]
     if done:
         raise PruneError(
             f'{summary.folder} is {" and ".join(f"{name}d" for name in done)} already (stages: '
             f'{", ".join(map(str, stages)) or "none"}). The order is: sft, prune, sft, rl, '
             'quantize, each on the folder before it. To prune more, prune the dense checkpoint '
             'again with a higher --ratio')
+
+
+def check_calibration(summary: CheckpointSummary, config: PruneConfig) -> None:
+    """
+    Refuse to calibrate a policy whose loss is not the one that is measured here.
+
+    :raises PruneError: names the methods that read weights alone
+    """
+    if summary.config.parallel is not None and config.calibrates:
+        raise PruneError(
+            f'{summary.folder} is an OpenVLA-OFT, which decodes in parallel; {config.method} '
+            f'{config.importance if config.method == "llm-pruner" else "calibrated"} follows '
+            'token after token. Methods that read weights alone work: --importance l1 or l2, '
+            '--method magnitude or magnitude-sp')
+
+
+def _statistics(summary: CheckpointSummary, config: PruneConfig) -> dict:
+    """
+    Return the statistics of the one data set that scales the demonstrations.
+
+    :raises PruneError: unknown, or not said where there are several
+    """
+    statistics = statistics_document(summary.folder)
+    key = config.unnorm_key
+    if key is None and len(statistics) == 1:
+        key = next(iter(statistics))
+    if key not in statistics:
+        raise PruneError(f'unnorm_key {key!r} is not in {summary.folder}; it has: '
+                         f'{", ".join(statistics)}. Give --unnorm-key {next(iter(statistics))}')
+    return {key: statistics[key]}
 
 
 def _device(config: PruneConfig) -> torch.device:
@@ -100,18 +132,19 @@ def _device(config: PruneConfig) -> torch.device:
     return torch.device(config.device)
 
 
-def calibrate(opened: Checkpoint, config: PruneConfig, ids: torch.Tensor | None) -> Calibration:
+def calibrate(opened: Checkpoint, config: PruneConfig, ids: torch.Tensor | None,
+              statistics: dict) -> Calibration:
     """
     Make the samples that the method wants; none for those that look at weights alone.
 
     :param ids: token ids (N, L), if those were asked for
+    :param statistics: of the data set that scales the demonstrations' actions
     """
     if not config.calibrates:
         return Calibration([], {'samples': 'none: the method reads weights alone'})
     if ids is not None:
         return from_token_ids(opened.model.language_model, ids)
-    return from_demonstrations(opened.model, opened.tokenizer,
-                               statistics_document(opened.summary.folder), config)
+    return from_demonstrations(opened.model, opened.tokenizer, statistics, config)
 
 
 def apply_method(opened: Checkpoint, calibration: Calibration, plan: Plan,
@@ -194,9 +227,12 @@ def prune(config: PruneConfig) -> Path:
         raise PruneError(f'{config.out} exists; give another --out, or delete it')
     device, summary = _device(config), inspect(config.checkpoint)
     check_stage(summary)
+    check_calibration(summary, config)
     before = summary.config
     plan = make_plan(before.decoder, config)
     ids = check_sources(config, before.decoder.vocab_size, before.decoder.max_length)
+    reads_demonstrations = config.calibrates and config.token_ids is None
+    statistics = _statistics(summary, config) if reads_demonstrations else {}
     if plan.capped:
         log.warning('capped ratio=%.3f of the decoder needs more than max_layer_ratio=%.3f of '
                     'each listed layer; less is removed', config.ratio, config.max_layer_ratio)
@@ -204,7 +240,7 @@ def prune(config: PruneConfig) -> Path:
     dtype = torch.bfloat16 if large or config.dtype == 'bfloat16' else torch.float32
     started = time.monotonic()
     opened = open_checkpoint(config.checkpoint, device, dtype)
-    calibration = calibrate(opened, config, ids)
+    calibration = calibrate(opened, config, ids, statistics)
     result = apply_method(opened, calibration, plan, config)
     report = _report(before, opened.model.config, plan, config, calibration, result)
     stage = {
@@ -222,8 +258,9 @@ def prune(config: PruneConfig) -> Path:
         save_checkpoint(path, opened.model, opened.tokenizer, statistics_document(summary.folder),
                         provenance)
         (path / REPORT).write_text(json.dumps(report, indent=1))
-        draw(path / PICTURE, f'{summary.folder.name}: {config.method}, ratio {config.ratio} of '
-             f'{config.ratio_of}', report['layers'])
+        asked = (f'ratio {config.ratio} of {config.ratio_of}' if config.zeros_per_group is None
+                 else config.pattern)
+        draw(path / PICTURE, f'{summary.folder.name}: {config.method}, {asked}', report['layers'])
 
     write_folder(config.out, write)
     log.info('pruned parameters=%d (was %d) decoder_removed=%.3f out=%s',

@@ -56,6 +56,7 @@ from rlrc_training import byte_table, fidelity
 from rlrc_training.answered_frames import AnsweredFrames, load_answered, teacher_forced
 from rlrc_training.byte_table import check_group_size, MIB, Variant
 from rlrc_training.command_line import run_verb
+from rlrc_training.data import episode_paths
 from rlrc_training.provenance import machine, package_versions, source_commit
 from rlrc_training.rounding import ROUNDINGS, stored_tensors
 import torch
@@ -99,6 +100,9 @@ class QuantizeConfig:
     """Keep the embedding table in host memory (exact)."""
     prefill: str = 'packed'
     """bf16 keeps the decoder's weights in bf16 as well, 2 bytes each, and prefills with them."""
+    device: str = 'auto'
+    """Where weights are rounded and frames run: `auto`, `cpu` or `cuda`. At 7B a CPU takes hours.
+    """
     data: Path | None = None
     """Folder of demonstrations (`rlrc collect`), to calibrate on and to measure fidelity with."""
     calibration_frames: int = 128
@@ -126,6 +130,10 @@ class QuantizeConfig:
             asked = '--compare' if self.compare else '--rounding gptq'
             raise ValueError(f'{asked} wants demonstrations: add --data runs/demos, made by '
                              '`rlrc collect`')
+        for name in ('keep_heads', 'keep_channels'):
+            if getattr(self, name) is not None and self.plan is None:
+                raise ValueError(f'{name} {getattr(self, name)} is for --plan alone; what is '
+                                 'quantised keeps what `rlrc prune` left')
         for name in ('calibration_frames', 'fidelity_frames'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
@@ -160,7 +168,8 @@ def _hessians(model: Vla, names: list[str],
     sums, hooks = {}, []
     for name in names:
         layer = model.get_submodule(name)
-        sums[name] = torch.zeros(layer.in_features, layer.in_features)
+        sums[name] = torch.zeros(layer.in_features, layer.in_features,
+                                 device=layer.weight.device)
 
         def add(_, inputs, name=name):
             x = inputs[0].reshape(-1, inputs[0].shape[-1]).float()
@@ -204,7 +213,8 @@ def quantize_model(dense: Vla, record: QuantizationConfig, rounding: str,
                     if rounding == 'gptq' else {})
         for name, layer in layers:
             weight = state.pop(f'{name}.weight')
-            tensors = stored_tensors(layer, weight, rounding, hessians.pop(name, None))
+            with weight.device:
+                tensors = stored_tensors(layer, weight, rounding, hessians.pop(name, None))
             state |= {f'{name}.{key}': each.contiguous() for key, each in tensors.items()}
             if rounding == 'gptq':
                 layer.load_state_dict({key.rpartition('.')[2]: each for key, each in state.items()
@@ -220,8 +230,16 @@ def quantize_model(dense: Vla, record: QuantizationConfig, rounding: str,
 def _open_source(config: QuantizeConfig) -> Checkpoint:
     """Open what is to be quantised, after all that can be refused without its weights."""
     summary = refuse_quantized(inspect(config.checkpoint), 'quantize')
-    if not config.compare:
-        check_group_size(replace(summary.config, quantization=config.record), config.short_groups)
+    if summary.config.parallel is not None and config.data is not None:
+        raise ValueError(f'{config.checkpoint} is an OpenVLA-OFT, which decodes in parallel; '
+                         'gptq, fidelity and --compare ask a policy token after token. Leave '
+                         '--data away, and round by hqq or nearest')
+    records = ([record for _, record, _ in variants(config)] if config.compare
+               else [config.record])
+    for record in records:
+        check_group_size(replace(summary.config, quantization=record), config.short_groups)
+    if config.data is not None:
+        episode_paths(config.data)
     if {'nf4', 'llm.int8'} & {getattr(config, part) for part in QUANTIZED_PARTS}:
         from rlrc_ros.vla import bitsandbytes_ops  # noqa: F401  (missing: says what to type)
     out = _out(config)
@@ -230,7 +248,15 @@ def _open_source(config: QuantizeConfig) -> Checkpoint:
     if out.exists() and any(out.iterdir()) and not config.overwrite:
         raise ValueError(f'--out {out} is not empty; give another folder, or add --overwrite')
     dtype = torch.float32 if summary.parameters < FP32_MOST_PARAMETERS else torch.bfloat16
-    return open_checkpoint(config.checkpoint, dtype=dtype)
+    return open_checkpoint(config.checkpoint, _device(config), dtype)
+
+
+def _device(config: QuantizeConfig) -> str:
+    cuda = torch.cuda.is_available()
+    if config.device.startswith('cuda') and not cuda:
+        raise ValueError(f'device {config.device!r} was asked for, but torch sees no CUDA device; '
+                         'give --device cpu')
+    return ('cuda' if cuda else 'cpu') if config.device == 'auto' else config.device
 
 
 def _out(config: QuantizeConfig) -> Path:
@@ -252,9 +278,10 @@ def _save(folder: Path, model: Vla, source: Checkpoint, provenance: dict) -> Pat
 def _measure(variant: str, model: Vla, source: Checkpoint,
              frames: AnsweredFrames) -> fidelity.Fidelity:
     """Write the model, open it as a robot does and compare it with the dense one."""
+    reference = source.model.language_model.model.norm.weight
     with tempfile.TemporaryDirectory() as folder:
         opened = open_checkpoint(_save(Path(folder) / 'written', model, source, {}),
-                                 dtype=next(source.model.parameters()).dtype)
+                                 reference.device, reference.dtype)
     device = byte_table.plan_variant(variant, opened.summary.config).device
     return fidelity.compare(variant, device / MIB, opened.model, source.model, frames)
 
@@ -316,8 +343,6 @@ def compare(config: QuantizeConfig) -> Path:
     """Write fidelity.md and fidelity.json over all schemes; return their folder."""
     source = _open_source(config)
     model, out = source.model, _out(config)
-    for _, record, _ in variants(config):
-        check_group_size(replace(model.config, quantization=record), config.short_groups)
     calibration, heldout = (
         load_answered(model, source.tokenizer, config.data, count, first)
         for count, first in ((config.calibration_frames, 0), (config.fidelity_frames, 1)))
@@ -344,7 +369,7 @@ def print_bytes(columns: list[Variant], free: dict[str, int]) -> None:
     table = Table(title='weights, MiB')
     for heading in ('part', *(each.name for each in columns)):
         table.add_column(heading, justify='left' if heading == 'part' else 'right')
-    rows = dict.fromkeys(part for each in columns for part in each.parts)
+    rows = dict.fromkeys(part for each in columns for part, size in each.parts.items() if size)
     for part in rows:
         table.add_row(part, *(f'{each.parts.get(part, 0) / MIB:.2f}' for each in columns))
     table.add_section()

@@ -37,11 +37,12 @@ import sys
 import time
 
 import numpy as np
-from rlrc_ros.vla.checkpoint import Checkpoint, inspect
+from rlrc_ros.vla.checkpoint import Checkpoint, inspect, refuse_quantized
 from rlrc_ros.vla.inspection import CheckpointSummary, statistics_document
 from rlrc_ros.vla.model import skeleton
 from rlrc_ros.vla.policy import Policy
 from rlrc_sim.rollout import play, WorldPool
+from rlrc_sim.suites import check_ready
 from rlrc_training import ranks
 from rlrc_training.command_line import run_verb
 from rlrc_training.lora import merged_weights
@@ -78,13 +79,11 @@ def rl(config: RlConfig, pool: WorldPool | None = None) -> Path:
     :param pool: this rank's worlds, if they are there already; they stay open
     """
     # ---------------------------------------------------------------- the doors
+    summary = _check_trainable(config.init)
+    key = _unnorm_key(config, summary)
+    check_ready(config.episode_set)
     device = ranks.start(config.device)
     envs = ranks.share('num_envs', config.num_envs)
-    summary = inspect(config.init)
-    if summary.action_horizon != 1:
-        raise ValueError(f'{config.init} answers {summary.action_horizon} actions at once; '
-                         'PPO here judges one action a step')
-    key = _unnorm_key(config, summary)
     if ranks.is_first():
         check_same_run(config, MAY_CHANGE)
     ranks.barrier()
@@ -101,6 +100,11 @@ def rl(config: RlConfig, pool: WorldPool | None = None) -> Path:
     learner = Learner(config, opened.model, batcher, envs, demonstrations)
     run = Progress(config)
     run.restore(learner)
+    checkpoint = config.out / 'checkpoint'
+    if run.update >= config.num_updates:
+        log.info('done already checkpoint=%s %s=%.3f', checkpoint, config.best_by, run.best)
+        ranks.stop()
+        return checkpoint
 
     # ------------------------------------------------------------------ the loop
     processes = config.processes or max(1, (os.cpu_count() or 1) // ranks.world_size())
@@ -108,9 +112,9 @@ def rl(config: RlConfig, pool: WorldPool | None = None) -> Path:
                initial=run.update * config.batch_size, disable=not ranks.is_first())
     writer = (SummaryWriter(config.out / 'tb', purge_step=run.update * config.batch_size)
               if ranks.is_first() else None)
-    checkpoint = config.out / 'checkpoint'
     worlds = (nullcontext(pool) if pool else
-              WorldPool(len(envs), summary.image_size_px, processes=processes))
+              WorldPool(len(envs), summary.image_size_px, episode_set=config.episode_set,
+                        processes=processes))
     with worlds as pool:
         collector = Collector(config, pool, envs, batcher, stats)
 
@@ -142,6 +146,17 @@ def rl(config: RlConfig, pool: WorldPool | None = None) -> Path:
     log.info('done checkpoint=%s %s=%.3f', checkpoint, config.best_by, run.best)
     ranks.stop()
     return checkpoint
+
+
+def _check_trainable(folder: Path) -> CheckpointSummary:
+    """Raise ValueError for a model that PPO here does not know how to train."""
+    summary = refuse_quantized(inspect(folder), 'rl')
+    if summary.config.parallel is not None or summary.action_horizon != 1:
+        raise ValueError(
+            f'{folder} decodes {summary.action_horizon} actions in parallel, as OpenVLA-OFT does; '
+            'PPO here judges the tokens of one action a step. Start from an OpenVLA, or train '
+            'this one by imitation with rlrc_training.oft.oft_loss')
+    return summary
 
 
 def _unnorm_key(config: RlConfig, summary: CheckpointSummary) -> str:

@@ -131,7 +131,11 @@ class RlConfig:
     bc_batch_size: int = 32
     """Demonstrated frames in each minibatch, with --bc demonstrations."""
     data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar='DIR [DIR ...]')] = ()
-    """Folders made by `rlrc collect`, for --bc demonstrations."""
+    """Folders made by `rlrc collect`, or LeRobotDatasets, for --bc demonstrations."""
+    episodes: int | None = None
+    """Use at most so many demonstrations of each folder; all of them by default."""
+    camera: str = ''
+    """Which images of a LeRobotDataset; needed where it has several."""
 
     # Evaluation
     eval_every: int = 5

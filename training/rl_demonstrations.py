@@ -39,7 +39,7 @@ class DemonstratedFrames:
     def __init__(self, config: RlConfig, vla: VlaConfig, stats: NormStats):
         self._moments: list[Moment] = []
         actions = []
-        for episode in load_episodes(list(config.data)):
+        for episode in load_episodes(list(config.data), config.episodes, config.camera):
             if episode.actions.shape[1] != vla.action.dim:
                 raise DemonstrationError(
                     f'seed {episode.seed} has actions of {episode.actions.shape[1]} numbers, the '

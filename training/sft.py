@@ -56,7 +56,13 @@ from rlrc_training.command_line import run_verb
 from rlrc_training.frames import draw, Frames, load_frames
 from rlrc_training.presets import preset
 from rlrc_training.provenance import machine, package_versions, source_commit
-from rlrc_training.resume import append_metrics, check_same_run, keep_checkpoint, resolved
+from rlrc_training.resume import (
+    append_metrics,
+    check_same_run,
+    keep_checkpoint,
+    resolved,
+    trim_metrics,
+)
 from rlrc_training.sft_config import SftConfig
 from rlrc_training.sft_loss import Batch, batch_loss, Losses, soft_targets
 from rlrc_training.trainer import Trainer
@@ -145,8 +151,8 @@ def open_teacher(config: SftConfig, model: Vla, tokenizer: Tokenizer, statistics
         return None
     summary = inspect(config.distill)
     ours, theirs = model.config, summary.config
-    if (ours.action, ours.image_size, ours.prompt) != (
-            theirs.action, theirs.image_size, theirs.prompt) or [
+    if (ours.action, ours.image_size, ours.prompt, ours.parallel) != (
+            theirs.action, theirs.image_size, theirs.prompt, theirs.parallel) or [
             (each.mean, each.std) for each in ours.towers] != [
             (each.mean, each.std) for each in theirs.towers]:
         raise ValueError(f'{config.distill} has other action tokens, images or prompts than the '
@@ -188,7 +194,10 @@ def sft(config: SftConfig) -> Path:
     if trainer.restore():
         log.info('resume step=%d best_success=%.3f', trainer.step, trainer.best_success)
     soft = soft_targets(model.config, config.bin_sigma).to(device)
-    writer = SummaryWriter(config.out / 'tb') if ranks.is_first() else None
+    writer = None
+    if ranks.is_first():  # a kill may have come after an evaluation and before its state
+        trim_metrics(config.out / 'metrics.jsonl', 'step', trainer.step)
+        writer = SummaryWriter(config.out / 'tb', purge_step=trainer.step + 1)
     log.info('train frames=%d parameters=%d trained=%d device=%s ranks=%d', len(frames.images),
              sum(each.numel() for each in model.parameters()),
              sum(each.numel() for each in model.parameters() if each.requires_grad), device,
@@ -232,7 +241,8 @@ def sft(config: SftConfig) -> Path:
                             config, trainer, frames, success, time.monotonic() - started, parent))
                 append_metrics(config.out / 'metrics.jsonl', {
                     'step': trainer.step, 'success_once': success,
-                    'loss': float(losses.action), 'l1': float(losses.l1)})
+                    'loss': float(losses.action), 'l1': float(losses.l1),
+                    'token_accuracy': float(losses.token_accuracy)})
             if ranks.is_first() and (due or trainer.step % config.save_every == 0):
                 trainer.save()
         ranks.barrier()

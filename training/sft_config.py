@@ -29,7 +29,7 @@ class SftConfig:
 
     data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar='DIR [DIR ...]')] = (
         Path('runs/demos'),)
-    """Folders made by `rlrc collect`."""
+    """Folders made by `rlrc collect` or `rlrc import-bags`, or LeRobotDatasets (v3)."""
     out: Path = Path('runs/nano')
     """Folder for everything this run writes."""
     preset: str = 'nano'
@@ -43,6 +43,8 @@ class SftConfig:
     """The unnorm_key under which the action statistics are saved."""
     episodes: int | None = None
     """Use at most so many episodes of each folder; all of them by default."""
+    camera: str = ''
+    """Which images of a LeRobotDataset; needed where it has several."""
     steps: int = 4000
     """Optimiser steps in all."""
     batch_size: int = 64

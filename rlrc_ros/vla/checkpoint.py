@@ -161,6 +161,7 @@ def save_checkpoint(folder: Path, model: Vla, tokenizer: Tokenizer, statistics: 
         weights = {name: tensor.detach().to('cpu', packed.get(name, dtype)).contiguous()
                    for name, tensor in model.state_dict().items()}
         save_file(weights, path / WEIGHTS, metadata={'format': 'pt'})
+        shutil.copymode(path / CONFIG, path / WEIGHTS)  # safetensors gives it to its owner alone
         tokenizer.save(str(path / TOKENIZER))
         (path / STATISTICS).write_text(json.dumps(statistics, indent=1))
         (path / PROVENANCE).write_text(json.dumps(provenance, indent=1, default=str))

@@ -302,6 +302,10 @@ class VlaConfig:
                  f'a projector has 2 or 3 layers, got {self.projector_layers}')
         _require('{instruction}' in self.prompt,
                  f'prompt must hold {{instruction}}, got {self.prompt!r}')
+        _require(not (self.parallel and self.parallel.head == 'discrete' and self.quantization
+                      and self.quantization.action_head),
+                 'the discrete head of an OpenVLA-OFT chooses from the whole vocabulary, so its '
+                 'rows cannot be cut; quantize it with --no-action-head')
         _require(math.isfinite(self.control_hz) and 0 < self.control_hz <= 100,
                  f'control_hz must be between 0 and 100, got {self.control_hz}')
 

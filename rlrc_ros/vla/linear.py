@@ -67,7 +67,8 @@ class QuantizedLinear(nn.Module):
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
-        self.packed, self.dense = False, None
+        self.packed = False
+        self.register_buffer('dense', None, persistent=False)
 
     @property
     def logical_parameters(self) -> int:
@@ -108,6 +109,16 @@ class QuantizedLinear(nn.Module):
             y = self._multiply(rows)
         y = y.to(x.dtype).view(*x.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias
+
+    def _apply(self, fn, recurse=True):
+        """Move as any module does, but in bytes: a scale's dtype belongs to the scheme."""
+        packed = {name: each for name, each in self._buffers.items() if each is not None}
+        for name in packed:
+            self._buffers[name] = None
+        super()._apply(fn, recurse)
+        self._buffers |= {name: fn(each.view(torch.uint8)).view(each.dtype)
+                          for name, each in packed.items()}
+        return self
 
     def _save_to_state_dict(self, destination, prefix, keep_vars):
         if self.packed:

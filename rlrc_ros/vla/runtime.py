@@ -22,8 +22,10 @@ streams; elsewhere the same two functions are called. The prefill is captured on
 of prompt lengths; pads stand behind the prompt, where no earlier token sees them, and decoded
 tokens overwrite them.
 
-What the image did not change is not computed again: see `Reuse`. Batch of one, greedy; everything
-else is the plain model's. Not thread-safe: one caller at a time, always the same thread.
+A table in host memory (vla/quantized.py) is read before a graph starts, and its rows are uploaded
+with the prompt. What the image did not change is not computed again: see `Reuse`. Batch of one,
+greedy; everything else is the plain model's. Not thread-safe: one caller at a time, always the
+same thread.
 
 Legend: P patches, T prompt tokens, A action tokens, S cache slots, E hidden_size, L new tokens.
 """
@@ -35,6 +37,7 @@ import logging
 import numpy as np
 from rlrc_ros.vla.fused import FAST_MULTIPLE, FusedLayer, rotary_table, run_layer
 from rlrc_ros.vla.model import Vla
+from rlrc_ros.vla.quantized import HostEmbedding
 import torch
 
 BUCKET = 8
@@ -158,6 +161,14 @@ class StepRuntime:
         self._image = torch.zeros_like(self._host_image, device=device, pin_memory=False)
         # The prompt's tokens and, last, its length: one upload.
         self._prompt = torch.zeros_like(self._host_prompt, device=device, pin_memory=False)
+        table = self._model.language_model.model.embed_tokens
+        self._host_text = self._text = None
+        if isinstance(table, HostEmbedding) and table.weight.device.type == 'cpu':
+            # Read there before a graph starts, which could not wait for the host.
+            rows = (self.longest_prompt, decoder.hidden_size)
+            self._host_text = torch.zeros(rows, dtype=table.weight.dtype, pin_memory=pinned)
+            self._text = torch.zeros(rows, dtype=self.dtype, device=device)
+        self._text_ids: list[int] | None = None
         self._position = torch.zeros(1, dtype=torch.long, device=device)
         self._step = torch.zeros(1, dtype=torch.long, device=device)
         self._token = torch.zeros(1, dtype=torch.long, device=device)
@@ -197,9 +208,15 @@ class StepRuntime:
             features = torch.cat([first, second], dim=-1)
         return self._model.projector(features)[0].to(self.dtype)
 
+    def _embedded(self, first: int, end: int) -> torch.Tensor:
+        """Return the embeddings (end - first, E) of the prompt's tokens, pads included."""
+        if self._text is not None:
+            return self._text[first:end]
+        return self._model.language_model.model.embed_tokens(self._prompt[first:end])
+
     def _prefill(self, bucket: int) -> None:
         """Image and prompt → cache and first token."""
-        text = self._model.language_model.model.embed_tokens(self._prompt[:bucket])
+        text = self._embedded(0, bucket)
         x = torch.cat([text[:1], self._encode(), text[1:]])  # (P + T, E)
         turn = self._turn[:, :, :, :len(x)]
         for layer, cache in zip(self.layers, self.cache):
@@ -209,7 +226,7 @@ class StepRuntime:
 
     def _read_text(self, bucket: int) -> None:
         """Read a new prompt behind an image whose keys and values are in the cache."""
-        x = self._model.language_model.model.embed_tokens(self._prompt[1:bucket])
+        x = self._embedded(1, bucket)
         slots = self._text_slots[:bucket - 1]
         first, end = self._patches + 1, self._patches + bucket
         turn, mask = self._turn[:, :, :, first:end], self._mask[first:end][None, None]
@@ -237,7 +254,7 @@ class StepRuntime:
 
     def _decode(self) -> None:
         """One token → the next."""
-        x = self._model.language_model.model.embed_tokens(self._token)  # (1, E)
+        x = self._model.embed_actions(self._token)  # (1, E)
         turn = self._turn.index_select(3, self._position)
         mask = self._mask.index_select(0, self._position)[None, None]
         for layer, cache in zip(self.layers, self.cache):
@@ -358,3 +375,8 @@ class StepRuntime:
         host[:len(prompt_ids)] = prompt_ids
         host[-1] = len(prompt_ids)
         self._prompt.copy_(self._host_prompt, non_blocking=True)
+        if self._text is not None and prompt_ids != self._text_ids:
+            table = self._model.language_model.model.embed_tokens
+            torch.index_select(table.weight, 0, self._host_prompt[:-1], out=self._host_text)
+            self._text.copy_(self._host_text, non_blocking=True)
+            self._text_ids = list(prompt_ids)

@@ -236,8 +236,8 @@ def memory_file() -> Path:
 def _key(config: VlaConfig, device: str) -> str:
     name = (torch.cuda.get_device_name(device) if device.startswith('cuda')
             else platform.processor() or platform.machine())
-    sizes = json.dumps({part: config.to_json()[part] for part in ('towers', 'decoder', 'action')},
-                       sort_keys=True)
+    sizes = json.dumps({part: config.to_json().get(part) for part in (
+        'towers', 'decoder', 'action', 'quantization')}, sort_keys=True)
     digest = hashlib.sha256(sizes.encode()).hexdigest()[:16]
     return f'{name} | {torch.get_num_threads()} threads | torch {torch.__version__} | {digest}'
 

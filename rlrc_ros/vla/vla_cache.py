@@ -192,7 +192,7 @@ class VlaCacheRuntime(StepRuntime):
 
     def _prefill(self, bucket: int) -> None:
         """Image and prompt → cache and first token, without the tokens that are reused."""
-        text = self._model.language_model.model.embed_tokens(self._prompt[:bucket])
+        text = self._embedded(0, bucket)
         x = torch.cat([text[:1], self._encode(), text[1:]])
         positions, dropped = torch.arange(len(x), device=self.device), 0
         self._attentions = []

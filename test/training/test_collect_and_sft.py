@@ -84,25 +84,31 @@ def test_training_writes_a_checkpoint_that_acts(demos, tmp_path):
 
 
 def test_an_interrupted_run_ends_as_the_uninterrupted_one(demos, tmp_path, monkeypatch):
-    """Stopped after step 2 and started again, the weights after step 4 are the same."""
-    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
-    sft(_config(demos, whole))
+    """
+    Stopped after step 3 and started again, weights and metrics after step 4 are the same.
 
-    def stop_after_two(step, config):
-        if step == 2:
+    The state is that of step 2, so that step 3 happens twice and is told once.
+    """
+    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+    sft(_config(demos, whole, eval_every=1))
+
+    def stop_after_three(step, config):
+        if step == 3:
             raise KeyboardInterrupt
         return learning_rate(step, config)
 
-    monkeypatch.setattr('rlrc_training.trainer.learning_rate', stop_after_two)
+    monkeypatch.setattr('rlrc_training.trainer.learning_rate', stop_after_three)
     with pytest.raises(KeyboardInterrupt):
-        sft(_config(demos, parts))
+        sft(_config(demos, parts, eval_every=1))
     monkeypatch.undo()
-    sft(_config(demos, parts))
+    sft(_config(demos, parts, eval_every=1))
     first = load_file(whole / 'state' / 'tensors.safetensors')
     second = load_file(parts / 'state' / 'tensors.safetensors')
     assert first.keys() == second.keys()
     for name, tensor in first.items():
         torch.testing.assert_close(tensor, second[name], atol=1e-6, rtol=1e-5, msg=name)
+    lines = [json.loads(line) for line in (parts / 'metrics.jsonl').read_text().splitlines()]
+    assert [each['step'] for each in lines] == [1, 2, 3, 4]
 
 
 def test_a_folder_of_another_configuration_is_refused(demos, tmp_path):

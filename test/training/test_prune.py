@@ -16,6 +16,7 @@
 
 from dataclasses import replace
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -29,11 +30,12 @@ from rlrc_training.frames import load_frames
 from rlrc_training.prune import main, prune
 from rlrc_training.pruning.calibration import robot_weights
 from rlrc_training.pruning.options import PruneConfig, PruneError
+from rlrc_training.quantize import quantize, QuantizeConfig
 from rlrc_training.sft import sft
 from rlrc_training.sft_config import SftConfig
 from safetensors.torch import save_file
 from synthetic_demos import CLOSES, FRAMES, make_demonstrations, OPENS
-from tiny_vla import make_tiny_checkpoint, tiny_statistics
+from tiny_vla import DATASET, make_tiny_checkpoint, tiny_statistics
 import torch
 
 CHOICES = {
@@ -209,6 +211,27 @@ def test_a_quantised_checkpoint_is_not_pruned(dense, demos, tmp_path):
     _refused(_config(quantised, demos, tmp_path / 'out'), 'is quantized already')
 
 
+def test_what_a_folder_was_is_seen_without_its_provenance(dense, demos, tmp_path):
+    """Quantised weights and FLAP's biases are refused though provenance.json says nothing."""
+    quantised = quantize(QuantizeConfig(dense, tmp_path / 'int4', group_size=32))
+    biased = prune(_config(dense, demos, tmp_path / 'flap', **CHOICES['flap']))
+    for folder, word in ((quantised, 'quantized'), (biased, 'pruned')):
+        (folder / 'provenance.json').write_text('{}')
+        _refused(_config(folder, demos, tmp_path / 'out'), f'is {word} already .stages: none')
+
+
+def test_flap_without_two_samples_is_refused(dense, demos, tmp_path):
+    """Of one sample nothing fluctuates; WIFN needs no second one."""
+    save_file({'input_ids': torch.randint(0, 300, (1, 70))}, tmp_path / 'ids.safetensors')
+    options = {'method': 'flap', 'flap_structure': 'UL-UM', 'ratio': 0.3,
+               'token_ids': tmp_path / 'ids.safetensors'}
+    _refused(_config(dense, demos, tmp_path / 'out', **options),
+             'flap WIFV .* needs 2, got 1; give more --samples')
+    _refused(_config(dense, demos, tmp_path / 'out', **{**options, 'token_ids': None},
+                     samples=1, sample_tokens=8), 'how frames differ: it needs 2, got 1')
+    assert prune(_config(dense, demos, tmp_path / 'out', **options, flap_metric='WIFN')).exists()
+
+
 def test_flap_that_empties_a_layer_is_refused(dense, demos, tmp_path):
     """One threshold for all layers can leave one with nothing; the largest ratio is named."""
     _refused(_config(dense, demos, tmp_path / 'out', method='flap', ratio=0.97),
@@ -236,6 +259,19 @@ def test_absent_or_short_calibration_is_refused(dense, demos, tmp_path):
              'is not a readable safetensors file')
     _refused(_config(dense, demos, tmp_path / 'out', samples=10),
              r'wants 80 frames .* hold 40; raise --episodes, or give --samples 5')
+
+
+def test_several_data_sets_want_a_key(dense, demos, tmp_path):
+    """Which statistics scale the demonstrations is asked, not guessed."""
+    several = shutil.copytree(dense, tmp_path / 'several')
+    path = several / 'dataset_statistics.json'
+    statistics = json.loads(path.read_text())
+    path.write_text(json.dumps({'other': statistics[DATASET], **statistics}))
+    _refused(_config(several, demos, tmp_path / 'out'),
+             f'None is not in .*; it has: other, {DATASET}. Give --unnorm-key other')
+    out = prune(_config(several, demos, tmp_path / 'out', unnorm_key=DATASET))
+    assert set(inspect(out).norm_stats) == {'other', DATASET}
+    assert prune(_config(several, demos, tmp_path / 'l2', importance='l2')).exists()
 
 
 def test_wrong_folders_are_refused(dense, demos, tmp_path):

@@ -20,7 +20,7 @@ import re
 import sys
 
 import numpy as np
-from official_folders import tiny_official_folder
+from official_folders import tiny_official_folder, tiny_oft_folder
 import pytest
 from rlrc_ros import vla
 from rlrc_ros.vla import checkpoint
@@ -31,6 +31,8 @@ from rlrc_ros.vla.quantized import linear_layers
 from rlrc_training import byte_table
 from rlrc_training.data import Episode, save_episode
 from rlrc_training.quantize import main, quantize, QuantizeConfig
+from rlrc_training.rl import rl
+from rlrc_training.rl_config import RlConfig
 from rlrc_training.sft import sft
 from rlrc_training.sft_config import SftConfig
 from tiny_vla import make_tiny_checkpoint
@@ -101,6 +103,15 @@ def test_the_byte_table_counts_an_official_folders_dead_blocks(tmp_path):
     out = quantize(QuantizeConfig(official, tmp_path / 'q', decoder='bf16', action_head=False,
                                   host_embeddings=False))
     assert dense == _stored_bytes(out)
+
+
+def test_the_plan_of_an_official_oft_counts_its_own_parts(tmp_path):
+    """Head and proprio projector lie in files beside config.json."""
+    folder = tiny_oft_folder(tmp_path / 'oft')
+    dense = byte_table.plan(str(folder), 32, ('vision', 'decoder', 'projector', 'head'))[0]
+    parts = inspect(folder).parts
+    for name in ('action head', 'proprio projector'):
+        assert dense.parts[name] == 2 * parts[name] > 0
 
 
 def test_the_byte_table_at_7b_reaches_the_goals():
@@ -181,6 +192,7 @@ def test_compare_measures_every_scheme(folder, demos, tmp_path):
     ({'rounding': 'up'}, "'up'.*nearest, hqq, gptq"),
     ({'rounding': 'gptq'}, '--rounding gptq.*add --data runs/demos'),
     ({'compare': True}, '--compare.*add --data runs/demos'),
+    ({'keep_heads': 2}, 'keep_heads 2 is for --plan alone'),
     ({'short_groups': ('legs',)}, "'legs'.*decoder, head, vision, projector"),
     ({'fidelity_frames': 0}, 'fidelity_frames.*got 0')])
 def test_options_out_of_bounds_are_refused(options, words):
@@ -194,9 +206,16 @@ def test_options_out_of_bounds_are_refused(options, words):
     (['--group-size', '64', '--decoder', 'bf16', '--vision', 'int4', '--short-groups', 'head'],
      'does not divide the 32 inputs of vision_backbone.*Set --group-size 32'),
     (['--group-size', '32', '--data', 'nowhere'], 'no demonstrations in nowhere.*rlrc collect'),
+    (['--plan', '7b', '--keep-heads', '40'], 'a layer has 32; give --keep-heads 1 ... 32'),
+    (['--plan', '7b', '--keep-channels', '0'], 'keep_channels 0 .* 1 ... 11008'),
+    (['--group-size', '32', '--device', 'cuda'], "'cuda' was asked for.*--device cpu"),
+    (['--compare', '--data', 'nowhere', '--group-size', '32'], 'no demonstrations in nowhere'),
     (['--plan', '8b'], "'8b'.*7b, nano, choice, tiny")])
-def test_what_does_not_fit_the_model_is_refused(folder, tmp_path, capsys, options, words):
+def test_what_does_not_fit_the_model_is_refused(folder, tmp_path, capsys, monkeypatch, options,
+                                                words):
     """Each ends in one line that says what to type, and writes nothing."""
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr('rlrc_training.quantize.open_checkpoint', None)  # no weight is read
     out = tmp_path / 'out'
     assert main([str(folder), '--out', str(out), *options]) == 1
     error = capsys.readouterr().err
@@ -222,6 +241,8 @@ def test_a_quantised_checkpoint_is_not_quantised_again_or_trained(folder, tmp_pa
     assert 'quantised already' in error and str(folder) in error
     with pytest.raises(ValueError, match='prune, sft, rl, quantize'):
         sft(SftConfig(data=(tmp_path / 'no',), out=tmp_path / 'sft', init=out))
+    with pytest.raises(ValueError, match='rl wants real weights'):
+        rl(RlConfig(init=out, out=tmp_path / 'rl', device='cpu'))
     with pytest.raises(ConfigError, match='quantised already'):
         byte_table.plan(str(out), 32, ())
     assert [path.name for path in tmp_path.iterdir()] == ['q']

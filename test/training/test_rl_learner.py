@@ -19,14 +19,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from rlrc_ros.vla.checkpoint import save_checkpoint
+from rlrc_ros.vla.config import QuantizationConfig
 from rlrc_ros.vla.model import skeleton
 from rlrc_ros.vla.policy import Policy
 from rlrc_training.data import DemonstrationError, Episode, save_episode
 from rlrc_training.lora import merged_weights, without_lora
-from rlrc_training.rl import Progress
+from rlrc_training.rl import Progress, rl
 from rlrc_training.rl_config import RlConfig
 from rlrc_training.rl_demonstrations import DemonstratedFrames
-from tiny_vla import make_tiny_checkpoint, tiny_statistics
+from tiny_vla import make_tiny_checkpoint, make_tiny_oft_checkpoint, tiny_statistics
 import torch
 from training_rig import make_learner, play_noise, rl_config
 
@@ -248,6 +249,18 @@ def test_a_reward_that_is_never_other_than_zero_ends_the_run(tiny, tmp_path, cap
     run.check_reward(rollout, learner)
     rollout.rewards.zero_()
     run.check_reward(rollout, learner)
+
+
+def test_quantised_and_parallel_checkpoints_are_refused_before_anything_is_written(tmp_path):
+    """Codes have no gradient, and a chunk is not one action: each error says where to start."""
+    quantised = make_tiny_checkpoint(tmp_path / 'int4', quantization=QuantizationConfig(
+        'int4', 'bf16', 'int4', 'int4', group_size=32))
+    parallel = make_tiny_oft_checkpoint(tmp_path / 'oft', horizon=1)
+    for folder, words in ((quantised, 'quantised already, and rl wants real weights'),
+                          (parallel, 'decodes 1 actions in parallel, as OpenVLA-OFT does')):
+        with pytest.raises(ValueError, match=words):
+            rl(rl_config(folder, tmp_path / 'run'))
+    assert not (tmp_path / 'run').exists()
 
 
 def test_demonstrations_of_another_arm_are_refused(tiny, tmp_path):

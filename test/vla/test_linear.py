@@ -112,3 +112,16 @@ def test_the_papers_schemes_run_on_this_device(kind, inputs):
         x = torch.randn(rows, inputs)
         wanted = torch.nn.functional.linear(x, stored, layer.bias)
         assert _error(layer(x), wanted) < 2e-2
+
+
+def test_a_models_dtype_leaves_a_schemes_own_numbers_alone():
+    """Turning a model to bf16, as `auto` tries, must not round what its scheme keeps in fp32."""
+    layer = LlmInt8Linear(64, 48, True)
+    scales = torch.rand(48, generator=torch.Generator().manual_seed(0))
+    layer.load_state_dict({'weight_int8': torch.ones(48, 64, dtype=torch.int8),
+                           'weight_absmax': scales, 'bias': torch.zeros(48)}, assign=True)
+    turned = layer.to(torch.bfloat16)
+    assert turned.bias.dtype == torch.bfloat16
+    assert turned.weight_absmax.dtype == torch.float32
+    assert torch.equal(turned.weight_absmax, scales)
+    assert turned.to('meta').weight_int8.is_meta

@@ -141,6 +141,8 @@ def test_a_prefill_in_bf16_keeps_both(folder, tmp_path):
                  if part == 'decoder')
     more = weights_on_gpu(inspect(both)) - weights_on_gpu(inspect(packed))
     assert copies * 2 <= more <= copies * 2 * 1.02
+    bytes_open = [Policy.open(each, 'cpu').weight_bytes for each in (packed, both)]
+    assert bytes_open[1] - bytes_open[0] == copies * 2
     assert np.isfinite(Policy.open(both, 'cpu').predict(_seen())).all()
 
 

@@ -20,13 +20,16 @@ import logging
 
 import numpy as np
 import pytest
-from rlrc_ros.vla.config import LayerWidths
+from rlrc_ros.vla.checkpoint import open_checkpoint
+from rlrc_ros.vla.config import LayerWidths, QuantizationConfig
 from rlrc_ros.vla.fused import FusedLayer, good_width, run_layer
 from rlrc_ros.vla.images import to_pixels
 from rlrc_ros.vla.model import skeleton, Vla
 from rlrc_ros.vla.operations import count_operations, WAITS
+from rlrc_ros.vla.quantized import HostEmbedding
 from rlrc_ros.vla.runtime import PromptTooLongError, Reuse, StepRuntime
 from rlrc_training.presets import preset
+from tiny_vla import make_tiny_checkpoint
 import torch
 
 ALWAYS = Reuse(enabled=False)
@@ -136,6 +139,67 @@ def test_a_step_mixes_no_devices():
         runtime._read_text(16)
         runtime._decode()
     assert runtime._token.is_meta
+
+
+@pytest.fixture(scope='module')
+def lean(tmp_path_factory):
+    """Return an int4 checkpoint: cut head, table on the host; and its opened model."""
+    record = QuantizationConfig('int4', 'int8', 'int8', 'bf16', 32)
+    return make_tiny_checkpoint(tmp_path_factory.mktemp('lean') / 'int4', 3, record)
+
+
+def test_a_table_on_the_host_is_read_outside_the_graphs(lean, monkeypatch):
+    """Captured steps never ask the host's table, and decode what the plain model decodes."""
+    inside, looked_up = [], []
+
+    def capture(step):
+        def replay():
+            inside.append(step)
+            step()
+            inside.pop()
+        return replay
+
+    plain = HostEmbedding.forward
+
+    def forward(table, ids):
+        assert not inside, 'a captured graph would wait for the host'
+        looked_up.append(ids)
+        return plain(table, ids)
+
+    expected, runtime = open_checkpoint(lean).model, StepRuntime(
+        open_checkpoint(lean).model, capture=capture, reuse=ALWAYS)
+    monkeypatch.setattr(HostEmbedding, 'forward', forward)
+    for seed, length in enumerate((9, 9, 12, 31)):
+        image, ids = _image(seed), _ids(length, length)
+        wanted = _plain(expected, image, ids)
+        assert runtime.act(image, ids).tolist() == wanted.action_ids[0].tolist()
+        torch.testing.assert_close(runtime.last_logits.log_softmax(-1),
+                                   wanted.action_logprobs[0], atol=0.05, rtol=0)
+    assert len(looked_up) == 4 and runtime.captured  # those of the plain model
+
+
+def test_a_new_prompt_on_the_same_image_reads_the_hosts_table_too(lean):
+    """The image's keys and values stay, the words' embeddings are new."""
+    runtime, plain = StepRuntime(open_checkpoint(lean).model), open_checkpoint(lean).model
+    for length in (9, 12, 5, 9):
+        ids = _ids(length, length)
+        assert runtime.act(_image(0), ids).tolist() == \
+            _plain(plain, _image(0), ids).action_ids[0].tolist()
+
+
+def test_a_step_with_a_table_on_the_host_mixes_no_devices():
+    """Model on `meta`, table on the CPU: a step that read the table would be refused."""
+    config, _ = preset('tiny')
+    model = skeleton(replace(config, quantization=QuantizationConfig(decoder='bf16')))
+    table = model.language_model.model.embed_tokens
+    table.weight = torch.nn.Parameter(torch.zeros(table.weight.shape), requires_grad=False)
+    table.place(torch.device('meta'))
+    runtime = StepRuntime(model)
+    with torch.inference_mode():
+        runtime._prefill(16)
+        runtime._read_text(16)
+        runtime._decode()
+    assert runtime._token.is_meta and not runtime._host_text.is_meta
 
 
 def test_the_buffers_never_move(model: Vla):

@@ -22,6 +22,7 @@ import pytest
 from rlrc_ros.types import Observation
 from rlrc_ros.vla import runtime_choice
 from rlrc_ros.vla.checkpoint import CheckpointError, inspect
+from rlrc_ros.vla.config import QuantizationConfig
 from rlrc_ros.vla.model import Vla
 from rlrc_ros.vla.policy import Policy
 from rlrc_ros.vla.runtime_choice import check_memory, check_runtime, choose, GIB
@@ -110,6 +111,23 @@ def test_a_choice_is_measured_once_and_remembered(tmp_path, caplog):
     assert 'measured' in caplog.messages[0] and 'remembered' in caplog.messages[1]
     memory.write_text('{not json')
     assert not choose(model, 'cpu', memory).remembered
+
+
+@pytest.mark.parametrize('scheme', ['int4', 'nf4', 'llm.int8'])
+def test_a_quantised_model_is_measured_on_its_own(tmp_path, monkeypatch, scheme):
+    """Packed layers go through every runtime, and are not taken for the dense architecture."""
+    if scheme != 'int4':
+        pytest.importorskip('bitsandbytes', reason='requirements/runtime.txt holds it')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    folder = make_tiny_checkpoint(tmp_path / 'quantised', 0, QuantizationConfig(
+        scheme, 'bf16', scheme, 'bf16', 32))
+    policy = Policy.open(folder, 'cpu', runtime='auto')
+    choice = choose(policy._model, 'cpu')
+    assert choice.remembered and set(choice.cosines) == set(runtime_choice.candidates('cpu'))
+    assert min(choice.cosines.values()) > 0.99
+    assert np.isfinite(policy.act(_observation(0)).actions[0].to_vector()).all()
+    dense = replace(policy._model.config, quantization=None)
+    assert runtime_choice._key(dense, 'cpu') != runtime_choice._key(policy._model.config, 'cpu')
 
 
 def test_what_leaves_the_plain_models_logits_is_not_chosen(monkeypatch):

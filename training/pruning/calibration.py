@@ -75,7 +75,12 @@ def check_sources(config: PruneConfig, vocab_size: int, max_length: int) -> torc
         for folder in config.data:
             episode_paths(folder)
         return None
-    return read_token_ids(config.token_ids, config, vocab_size, max_length)
+    ids = read_token_ids(config.token_ids, config, vocab_size, max_length)
+    if len(ids) < config.fewest_samples:
+        raise PruneError(f'flap {config.flap_metric} measures how samples differ: it needs '
+                         f'{config.fewest_samples}, got {len(ids)}; give more --samples and '
+                         f'{TOKEN_IDS} of as many rows, or --flap-metric WIFN')
+    return ids
 
 
 def read_token_ids(path: Path, config: PruneConfig, vocab_size: int,
@@ -131,8 +136,7 @@ def from_demonstrations(model: Vla, tokenizer: Tokenizer, statistics: dict,
     """
     Make samples of demonstration frames with the policy's own loss.
 
-    :param statistics: the checkpoint's, by which it learnt to normalise actions: the first data
-        set's count
+    :param statistics: of the data set by which the checkpoint learnt to normalise these actions
     :raises PruneError: fewer frames than asked for
     """
     vla, weight = model.config, next(model.parameters())
@@ -145,6 +149,10 @@ def from_demonstrations(model: Vla, tokenizer: Tokenizer, statistics: dict,
                          f'{config.sample_tokens} tokens), {config.episodes} episodes hold '
                          f'{there}; raise --episodes, or give --samples '
                          f'{there * (vla.action_tokens + 1) // config.sample_tokens}')
+    if wanted < config.fewest_samples:
+        raise PruneError(f'flap {config.flap_metric} measures how frames differ: it needs '
+                         f'{config.fewest_samples}, got {wanted}; give more --samples or '
+                         '--sample-tokens, or --flap-metric WIFN')
     rows = np.sort(np.random.default_rng(config.seed).choice(there, wanted, replace=False))
     weights = (robot_weights(frames, config.robot_weight)[rows] if config.loss == 'robot'
                else np.ones((wanted, vla.action_tokens + 1)))

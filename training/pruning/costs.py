@@ -17,7 +17,8 @@ What a model costs: parameters, bytes in bf16 and operations for one answer, fro
 
 Operations count a multiplication and an addition as two, matrices and attention only. An answer is
 one pass of the towers, the projector, a prefill of image and prompt, and the action tokens one by
-one, of which the first falls out of the prefill. Of the head only the action ids' rows count.
+one, of which the first falls out of the prefill. Of the head only the action ids' rows count. An
+OpenVLA-OFT answers in one pass, the slots of its chunk included, and decodes nothing further.
 """
 
 from dataclasses import asdict, dataclass
@@ -26,6 +27,7 @@ import math
 from rlrc_ros.vla.config import TowerConfig, VlaConfig
 from rlrc_ros.vla.inspection import PARTS
 from rlrc_ros.vla.model import skeleton
+from rlrc_ros.vla.parallel import RESIDUAL_BLOCKS
 from rlrc_training.pruning.plan import layer_weights
 
 BF16_BYTES = 2
@@ -65,6 +67,17 @@ def _tower_flop(tower: TowerConfig) -> float:
     return flop
 
 
+def _head_flop(config: VlaConfig) -> float:
+    """Return what one use of the head takes: a token's, or a whole chunk's in one pass."""
+    width, action = config.decoder.hidden_size, config.action
+    if config.parallel is None:
+        return 2.0 * width * action.bins  # the other rows are not multiplied
+    if config.parallel.head == 'discrete':
+        return 2.0 * width * config.decoder.vocab_size * config.action_tokens
+    # parallel.ResidualMlp: A x E to E, blocks of E to E, E to A.
+    return 2.0 * action.horizon * width * ((action.dim + RESIDUAL_BLOCKS) * width + action.dim)
+
+
 def costs(config: VlaConfig) -> Costs:
     """Return what a model of this config costs; its stem is counted as one of patches."""
     parts = dict.fromkeys(PARTS.values(), 0)
@@ -73,14 +86,17 @@ def costs(config: VlaConfig) -> Costs:
         part = next(part for start, part in PARTS.items() if name.startswith(start))
         parts[part] += math.prod(tensor.shape)
         projector += tensor.numel() if part == 'projector' and tensor.dim() == 2 else 0
-    decoder, tokens = config.decoder, config.num_patches + PROMPT_TOKENS
+    decoder, cameras, parallel = config.decoder, len(config.cameras), config.parallel
+    tokens = config.context_tokens + PROMPT_TOKENS
+    tokens += config.action_tokens + 1 if parallel else 0
     weights = sum(layer_weights(decoder, widths) for widths in decoder.layers)
     inner = sum(widths.num_heads for widths in decoder.layers) * decoder.head_dim
-    head = 2.0 * decoder.hidden_size * config.action.bins  # the other rows are not multiplied
-    prefill = 2.0 * tokens * weights + 4.0 * tokens * tokens * inner / 2 + head
-    decode = 2.0 * weights + 4.0 * tokens * inner + head
-    vision = sum(map(_tower_flop, config.towers))
-    projection = 2.0 * config.num_patches * projector
+    head = _head_flop(config)
+    seen = tokens if parallel else tokens / 2  # of all tokens, by the average one
+    prefill = 2.0 * tokens * weights + 4.0 * tokens * seen * inner + head
+    decode = 0.0 if parallel else 2.0 * weights + 4.0 * tokens * inner + head
+    vision = cameras * sum(map(_tower_flop, config.towers))
+    projection = 2.0 * cameras * config.num_patches * projector
     parameters = sum(parts.values())
     answer = vision + projection + prefill + (config.action_tokens - 1) * decode
     return Costs(parameters, parts, BF16_BYTES * parameters, *(

@@ -78,8 +78,8 @@ def reduce_group(members: list[torch.Tensor], reduction: str) -> torch.Tensor:
     if reduction == 'first':
         return members[0]
     stacked = torch.stack(members)
-    if reduction == 'max':
-        return stacked.amax(0)
+    if reduction in ('max', 'prod'):
+        return stacked.amax(0) if reduction == 'max' else stacked.prod(0)
     return stacked.sum(0) if reduction == 'sum' else stacked.mean(0)
 
 

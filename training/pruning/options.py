@@ -29,7 +29,7 @@ METHODS = ('llm-pruner', 'magnitude', 'magnitude-sp', 'wanda', 'wanda-sp', 'flap
 STRUCTURED = ('llm-pruner', 'magnitude-sp', 'wanda-sp', 'flap')
 TAYLOR = ('param_first', 'param_second', 'param_mix', 'vectorize')
 IMPORTANCES = (*TAYLOR, 'l1', 'l2')
-REDUCTIONS = ('sum', 'mean', 'max', 'first')
+REDUCTIONS = ('sum', 'mean', 'max', 'prod', 'first')
 FLAP_METRICS = ('WIFV', 'IFV', 'WIFN')
 FLAP_STRUCTURES = ('AL-AM', 'AL-MM', 'UL-UM', 'UL-MM')
 CHOICES = {
@@ -66,7 +66,7 @@ class PruneConfig:
     importance: str = 'param_first'
     """llm-pruner: param_first, param_second, param_mix or vectorize (Taylor), or l1, l2."""
     reduction: str = 'sum'
-    """llm-pruner: sum, mean, max or first of the matrices that lose a channel together."""
+    """llm-pruner: sum, mean, max, prod or first of the matrices that lose a channel together."""
     loss: str = 'policy'
     """policy: the action tokens' loss of `rlrc sft`. robot: the same, weighted by what moves the
     arm (gripper toggles, contact)."""
@@ -78,7 +78,7 @@ class PruneConfig:
     vision_ratio: float = 0.0
     """llm-pruner: share of every vision block's heads and channels that goes as well."""
     round_to: int = 0
-    """Channels left are a multiple of this, for 4-bit kernels; 0: 128 at 7B, fewer below."""
+    """Channels left are a multiple of this, for 4-bit kernels; 0: 128 at 7B, 32 for nano."""
     pattern: str = 'unstructured'
     """magnitude and wanda: unstructured, or N:M such as 2:4, N zeros in every M inputs (which then
     is the ratio)."""
@@ -96,6 +96,9 @@ class PruneConfig:
     token_ids: Path | None = None
     """Calibrate with these token ids and a language model's loss instead: a safetensors file with
     int64 input_ids (samples, tokens)."""
+    unnorm_key: str | None = None
+    """Which of the checkpoint's data sets scales the demonstrations' actions; needed if several.
+    """
     samples: int = 10
     """Calibration samples of LLM-Pruner's size ..."""
     sample_tokens: int = 64
@@ -144,18 +147,25 @@ class PruneConfig:
         """Refuse options that the method would silently ignore."""
         for name, neutral, methods in (
                 ('keep_layers', 0, ('llm-pruner',)), ('vision_ratio', 0.0, ('llm-pruner',)),
-                ('loss', 'policy', ('llm-pruner',)),
+                ('loss', 'policy', ('llm-pruner',)), ('reduction', 'sum', ('llm-pruner',)),
+                ('importance', 'param_first', ('llm-pruner',)), ('flap_metric', 'WIFV', ('flap',)),
+                ('flap_structure', 'AL-AM', ('flap',)), ('remove_heads', 0, ('flap',)),
                 ('wanda_variant', False, ('wanda',)),
                 ('pattern', 'unstructured', ('magnitude', 'wanda'))):
             if getattr(self, name) != neutral and self.method not in methods:
                 raise PruneError(f'{name} {getattr(self, name)!r} is not for method '
                                  f'{self.method!r}; it is for: {", ".join(methods)}')
+        if self.remove_heads and not self.flap_structure.endswith('MM'):
+            raise PruneError(f'remove_heads {self.remove_heads} is not for flap_structure '
+                             f'{self.flap_structure!r}; it is for: AL-MM, UL-MM')
         if self.wanda_variant and self.pattern != 'unstructured':
             raise PruneError(f'wanda_variant knows no pattern {self.pattern!r}; '
                              'leave one of the two away')
         if self.loss == 'robot' and self.importance not in TAYLOR:
             raise PruneError(f'importance {self.importance!r} reads no loss; with --loss robot '
                              f'use one of: {", ".join(TAYLOR)}')
+        if self.token_ids is not None and not self.calibrates:
+            raise PruneError(f'{self.method} reads weights alone; leave --token-ids away')
         if self.token_ids is not None and (self.loss == 'robot' or self.vision_ratio):
             raise PruneError('token ids hold no images and no actions; with --loss robot or '
                              '--vision-ratio calibrate with demonstrations (--data)')
@@ -174,3 +184,8 @@ class PruneConfig:
         if self.method == 'llm-pruner':
             return self.importance in TAYLOR
         return self.method in ('wanda', 'wanda-sp', 'flap')
+
+    @property
+    def fewest_samples(self) -> int:
+        """Return how many calibration sequences the method needs at least."""
+        return 2 if self.method == 'flap' and self.flap_metric != 'WIFN' else 1

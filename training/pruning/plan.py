@@ -49,8 +49,12 @@ def layer_weights(decoder: DecoderConfig, widths: LayerWidths) -> int:
 
 
 def default_round_to(channels: int) -> int:
-    """Return the multiple for a dense width: 128 at 7B (11008 channels), less for small models."""
-    for least, multiple in ((4096, 128), (1024, 32), (256, 16), (64, 8)):
+    """
+    Return the multiple for a dense width: 128 at 7B (11008 channels), less for small models.
+
+    32 is the smallest int4 group: narrower multiples could not be quantised.
+    """
+    for least, multiple in ((4096, 128), (256, 32), (64, 8)):
         if channels >= least:
             return multiple
     return 1
@@ -85,7 +89,9 @@ def make_plan(decoder: DecoderConfig, config: PruneConfig) -> Plan:
     if keep > len(layers):
         raise PruneError(f'keep_layers {keep} is more than the {len(layers)} listed layers '
                          f'{layers.start} ... {layers.stop - 1}')
-    widest = 1.0 - (1.0 - ratio) * len(layers) / keep
+    # Without layers to drop the ratio goes through untouched: 0.3 is not 1 - 0.7 * 6 / 6, and
+    # int() of kept channels would tell the two apart.
+    widest = ratio if keep == len(layers) else 1.0 - (1.0 - ratio) * len(layers) / keep
     if widest < 0.0:
         least = math.ceil((1.0 - ratio) * len(layers) - 1e-9)
         raise PruneError(f'{keep} layers, even dense, hold fewer weights than a ratio of '

@@ -52,14 +52,19 @@ class InputNorm(Statistic):
 
 
 def lowest_of_groups(metric: torch.Tensor, zeros: int, size: int) -> torch.Tensor:
-    """Return where the `zeros` lowest of every `size` neighbours in a row are (out, in)."""
-    width = metric.shape[1] - metric.shape[1] % size
-    groups = metric[:, :width].unflatten(1, (-1, size))
-    picked = groups.topk(zeros, dim=-1, largest=False).indices
-    mask = torch.zeros_like(metric, dtype=torch.bool)
-    mask[:, :width] = torch.zeros_like(groups, dtype=torch.bool).scatter_(
-        -1, picked, True).flatten(1)
-    return mask
+    """
+    Return where the `zeros` lowest of every `size` neighbours in a row are (out, in).
+
+    What is left over at a row's end loses as many, or all where it has no more.
+    """
+    width, parts = metric.shape[1] - metric.shape[1] % size, []
+    for part, together in ((metric[:, :width], size), (metric[:, width:], metric.shape[1] % size)):
+        if part.shape[1]:
+            groups = part.unflatten(1, (-1, together))
+            picked = groups.topk(min(zeros, together), dim=-1, largest=False).indices
+            parts.append(torch.zeros_like(groups, dtype=torch.bool).scatter_(
+                -1, picked, True).flatten(1))
+    return torch.cat(parts, dim=1)
 
 
 def lowest_of_rows(metric: torch.Tensor, ratio: float) -> torch.Tensor:
@@ -80,13 +85,15 @@ def lowest_cumulated(metric: torch.Tensor, ratio: float) -> torch.Tensor:
 
     share, low, high = FIRST_SHARE, 0.0, LARGEST_SHARE
     mask = below(share)
-    while abs(float(mask.float().mean()) - ratio) > TOLERANCE and high - low >= TOLERANCE:
-        if float(mask.float().mean()) > ratio:
+    while True:
+        gone = mask.sum() / mask.numel()  # fp32, as the published comparison
+        if not ((gone - ratio).abs() > TOLERANCE and high - low >= TOLERANCE):
+            return mask
+        if gone > ratio:
             share, high = (share + low) / 2.0, share
         else:
             share, low = (share + high) / 2.0, share
         mask = below(share)
-    return mask
 
 
 def lowest_of_matrix(metric: torch.Tensor, ratio: float) -> torch.Tensor:

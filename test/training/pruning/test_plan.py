@@ -15,9 +15,10 @@
 """From ratios to widths: LLM-Pruner's meaning and RLRC's, at 7B and for small models."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from rlrc_ros.vla.config import ActionConfig, DecoderConfig, LayerWidths, VlaConfig
+from rlrc_ros.vla.config import ActionConfig, DecoderConfig, LayerWidths, ParallelConfig, VlaConfig
 from rlrc_ros.vla.official import BACKBONES
 from rlrc_training.pruning.costs import costs
 from rlrc_training.pruning.options import PruneConfig, PruneError
@@ -58,8 +59,8 @@ def test_the_decoders_ratio_is_reached_while_the_cap_is_far(ratio):
 
 
 def test_rounding_scales_with_the_model():
-    """128 at 7B, 16 at nano's 512 channels, and never less than one multiple."""
-    assert [default_round_to(width) for width in (11008, 1024, 512, 96, 12)] == [128, 32, 16, 8, 1]
+    """128 at 7B, 32 at nano's 512 channels, and never less than one multiple."""
+    assert [default_round_to(width) for width in (11008, 1024, 512, 96, 12)] == [128, 32, 32, 8, 1]
     assert kept_channels(512, 0.99, 16) == 16
     assert kept_channels(96, 0.01, 64) == 64
 
@@ -77,6 +78,20 @@ def test_costs_agree_with_the_published_shapes():
                         (before.prefill_gflop, 3575), (after.prefill_gflop, 391),
                         (before.decode_gflop, 13.0), (after.decode_gflop, 1.42)):
         assert ours == pytest.approx(known, rel=0.06)
+
+
+def test_one_pass_is_one_longer_prefill():
+    """An OpenVLA-OFT's chunk of 8 takes as many operations, and none of them after the prefill."""
+    one = VlaConfig(BACKBONES['dinosiglip-vit-so-224px'], LLAMA_7B, ActionConfig(32000, 29871))
+    action = replace(one.action, horizon=8)
+    turns, passes = costs(replace(one, action=action)), costs(
+        replace(one, action=action, parallel=ParallelConfig('l1')))
+    assert passes.decode_gflop == 0.0 and passes.vision_gflop == turns.vision_gflop
+    # 57 slots more in the prefill, the L1 head, and attention over all tokens.
+    assert turns.prefill_gflop * 333 / 276 < passes.prefill_gflop < turns.prefill_gflop * 1.3
+    assert passes.answer_gflop == pytest.approx(turns.answer_gflop, rel=0.03)
+    two = costs(replace(one, action=action, parallel=ParallelConfig('l1', ('image', 'wrist'))))
+    assert two.vision_gflop == 2 * passes.vision_gflop
 
 
 @pytest.mark.parametrize(('options', 'words'), [
@@ -108,6 +123,10 @@ def test_a_decoder_without_middle_layers_wants_a_range():
     ({'pattern': '2:4', 'method': 'flap'}, 'it is for: magnitude, wanda'),
     ({'loss': 'robot', 'importance': 'l1'}, 'reads no loss'),
     ({'loss': 'robot', 'method': 'flap'}, "not for method 'flap'"),
+    ({'importance': 'l2', 'method': 'flap'}, "importance 'l2' is not for method 'flap'"),
+    ({'flap_structure': 'UL-UM'}, 'it is for: flap'),
+    ({'remove_heads': 4, 'method': 'flap'}, "not for flap_structure 'AL-AM'.* AL-MM, UL-MM"),
+    ({'token_ids': Path('x'), 'method': 'magnitude'}, 'weights alone; leave --token-ids away'),
     ({'keep_layers': 2, 'method': 'wanda'}, 'it is for: llm-pruner'),
     ({'wanda_variant': True, 'pattern': '2:4', 'method': 'wanda'}, 'leave one of the two'),
     ({'samples': 0}, 'at least 1, got 0'), ({'max_layer_ratio': 1.5}, 'got 1.5')])

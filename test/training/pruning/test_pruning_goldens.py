@@ -21,13 +21,13 @@ absolute; logits 1e-4 absolute, fp32.
 
 import json
 
-from golden_llama import CONFIG, golden_arrays, golden_llama, GOLDENS, logits_of
+from golden_llama import CONFIG, golden_arrays, golden_llama, GOLDENS, logits_of, VARIANT
 import numpy as np
 import pytest
 from rlrc_training.pruning.flap import flap, Fluctuation, OUTPUTS, structured_rival
 from rlrc_training.pruning.importance import group_scores, rank
 from rlrc_training.pruning.options import PruneConfig
-from rlrc_training.pruning.plan import make_plan
+from rlrc_training.pruning.plan import layer_weights, make_plan
 from rlrc_training.pruning.structure import cut_decoder
 from rlrc_training.pruning.unstructured import InputNorm, lowest_of_rows, zero_out
 from rlrc_training.pruning.walk import BackwardWalk, linear, LINEARS, walk_forward
@@ -47,7 +47,11 @@ def _near(ours: torch.Tensor, theirs: np.ndarray, relative: float = SCORE_TOLERA
 
 
 def _config(**options) -> PruneConfig:
-    return PruneConfig(**{'layers': (1, 5), 'ratio': 0.5, 'round_to': 1, **options})
+    return PruneConfig(**{'layers': (VARIANT['start'], VARIANT['end']),
+                          'ratio': VARIANT['ratio'], 'round_to': 1, **options})
+
+
+ALL = (0, VARIANT['layers'])
 
 
 def _near_logits(model, wanted: np.ndarray) -> None:
@@ -100,7 +104,8 @@ def test_gradients_of_the_walk_equal_one_backward_pass():
     golden = golden_arrays('llmpruner_taylor_param_first_sum')
     model, samples = golden_llama()
     compared = 0
-    for each in BackwardWalk(model, samples, range(1, 5), False):
+    for each in BackwardWalk(
+            model, samples, range(VARIANT['start'], VARIANT['end']), False):
         for name in LINEARS:
             key = f'grad::model.layers.{each.index}.{name}.weight'
             if key in golden:
@@ -110,16 +115,17 @@ def test_gradients_of_the_walk_equal_one_backward_pass():
 
 
 @pytest.mark.parametrize(('run', 'options'), [
-    ('wanda_unstr50', {'method': 'wanda'}), ('wanda_unstr30', {'method': 'wanda', 'ratio': 0.3}),
+    ('wanda_unstr50', {'method': 'wanda', 'ratio': 0.5}),
+    ('wanda_unstr30', {'method': 'wanda', 'ratio': 0.3}),
     ('wanda_2_4', {'method': 'wanda', 'pattern': '2:4'}),
-    ('wanda_variant50', {'method': 'wanda', 'wanda_variant': True}),
-    ('magnitude_unstr50', {'method': 'magnitude'}),
+    ('wanda_variant50', {'method': 'wanda', 'wanda_variant': True, 'ratio': 0.5}),
+    ('magnitude_unstr50', {'method': 'magnitude', 'ratio': 0.5}),
     ('magnitude_2_4', {'method': 'magnitude', 'pattern': '2:4'})])
 def test_zeros_equal_the_golden(run, options):
     """Every weight that Wanda or magnitude sets to zero is zero here, and no other."""
     golden = golden_arrays('wanda_magnitude')
     model, samples = golden_llama()
-    config = _config(layers=(0, 6), **options)
+    config = _config(layers=ALL, **options)
     zero_out(model, samples, make_plan(CONFIG, config), config)
     different = total = 0
     for key, weight in model.state_dict().items():
@@ -129,7 +135,7 @@ def test_zeros_equal_the_golden(run, options):
         wanted = np.unpackbits(packed)[:weight.numel()].astype(bool)
         different += int((wanted != (weight.flatten().numpy() == 0)).sum())
         total += weight.numel()
-    assert total == 6 * (4 * 64 * 64 + 3 * 64 * 128)
+    assert total == sum(layer_weights(CONFIG, each) for each in CONFIG.layers)
     assert different <= 6  # near-ties, on machines that add in another order; 0 where measured
     _near_logits(model, golden[f'{run}::test_logits'])
 
@@ -150,7 +156,7 @@ def test_wandas_input_norms_equal_the_golden():
         return True
 
     walk_forward(model.model, samples, LINEARS, InputNorm, visit)
-    assert len(compared) == 42
+    assert len(compared) == 7 * VARIANT['layers']
 
 
 @pytest.mark.parametrize('run', FLAP_RUNS)
@@ -159,7 +165,7 @@ def test_flap_equals_the_golden(run):
     golden = golden_arrays('flap')
     _, metric, structure, share = run.split('_')
     model, samples = golden_llama()
-    config = _config(method='flap', layers=(0, 6), ratio=float(share[1:]), flap_metric=metric,
+    config = _config(method='flap', layers=ALL, ratio=float(share[1:]), flap_metric=metric,
                      flap_structure=structure, remove_heads=RUNS[run]['remove_heads'] or 0)
 
     def visit(index, layer, statistics):
@@ -189,7 +195,7 @@ def test_structured_rivals_equal_the_golden(run):
     golden = golden_arrays('flap')
     model, samples = golden_llama()
     config = _config(method='wanda-sp' if run.startswith('wanda') else 'magnitude-sp',
-                     layers=(0, 6), ratio=float(run[-3:]))
+                     layers=ALL, ratio=float(run[-3:]))
     decisions = structured_rival(model, samples, make_plan(CONFIG, config), config)
     for index, kept in decisions.items():
         assert kept.heads.tolist() == golden[f'{run}::kept_heads::{index}'].tolist()
