@@ -216,7 +216,7 @@ def main(argv: list[str] | None = None) -> int:
             return 1
         further = import_module(module)
         return run_verb(f'report {words[0]}', PageConfig,
-                        lambda config: getattr(further, function)(config.folder, config.out),
+                        lambda config: getattr(further, function)(config.folder, config.where),
                         words[1:], further.__doc__)
     return run_verb('report', ReportConfig, report, words, __doc__)
 
