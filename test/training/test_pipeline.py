@@ -161,6 +161,18 @@ def test_what_decides_how_fast_is_no_change_but_to_what_measures_time(config):
     assert [records.decide(each).act for each in timings] == ['skip', 'redo']
 
 
+def test_an_option_that_came_later_had_its_default(config):
+    """A record of an earlier version is no reason to begin again."""
+    said(config)
+    path = config.folder / 'pipeline' / 'prune.json'
+    record = json.loads(path.read_text())
+    del record['options']['keep_layers']
+    write_json(path, record)
+    assert 'there already' in said(config)
+    write_json(path, {**record, 'options': {**record['options'], 'keep_layers': 1}})
+    assert 'options changed: keep_layers 1 → 0' in said(config)
+
+
 def test_a_whole_folder_without_a_record_is_not_trusted(config):
     """Somebody's folder in the place of a stage's is set aside, not used and not deleted."""
     make_tiny_checkpoint(config.folder / 'prune')
