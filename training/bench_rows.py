@@ -202,7 +202,7 @@ def make_step(row: Row, model: Vla) -> tuple[Step, int]:
 def weight_bytes(model: Vla) -> int:
     """Return the bytes of parameters and buffers, each storage once."""
     storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes()
-                for each in model.state_dict().values()}
+                for each in (*model.parameters(), *model.buffers())}
     return sum(storages.values())
 
 

@@ -30,18 +30,11 @@ changed is done again and why is said. Everything lies in OUT:
     rlrc pipeline nano --set rl.total_timesteps=200000 quantize.vision=int8
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
-import fcntl
-import json
-import os
+from dataclasses import fields
 from pathlib import Path
 import signal
-import subprocess
 import sys
 import time
-from typing import Annotated
 
 from rich.console import Console
 from rlrc_ros.vla.checkpoint import inspect, refuse_quantized
@@ -49,119 +42,19 @@ from rlrc_sim.suites import check_ready
 from rlrc_training.command_line import run_verb
 from rlrc_training.content_hash import write_json
 from rlrc_training.data import episode_paths
-from rlrc_training.pipeline_plan import INPUTS, make_plan, Order, Stage
+from rlrc_training.pipeline_config import PipelineConfig
+from rlrc_training.pipeline_plan import make_plan, Stage
 from rlrc_training.pipeline_presets import SETTINGS
-from rlrc_training.pipeline_progress import in_words, left_in_words, Outlook, share_done
 from rlrc_training.pipeline_record import LOGS, Records
+from rlrc_training.pipeline_run import alone_in, in_child, last_lines, Run
+from rlrc_training.pipeline_view import View
 from rlrc_training.presets import preset
 from rlrc_training.prune import check_stage
 from rlrc_training.pruning.plan import make_plan as plan_pruning
-from rlrc_training.table_rows import choose_rows
-import tyro
-
-PATIENCE_S = 60.0
-"""How long an interrupted stage has to save what it can."""
-TELL_EVERY_S = 60.0
-"""Between two lines of progress where no terminal shows it live."""
-PATHS = (*INPUTS, 'warm_start', 'token_ids')
 
 
 class StageFailed(ValueError):
     """A stage ended with an error; the message carries its last lines."""
-
-
-@dataclass(frozen=True)
-class PipelineConfig:
-    """Which size, on what, and which rows of the table."""
-
-    preset: Annotated[str, tyro.conf.Positional] = 'nano'
-    """`nano`: two CPU cores; `small`: 48 M parameters, one GPU; `openvla-7b`: an official folder,
-    given by --init, on a GPU with 80 GB; `tiny`: minutes, to see that everything works."""
-    out: Path | None = None
-    """Folder for everything; runs/PRESET by default."""
-    data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar='DIR [DIR ...]')] = ()
-    """Demonstrations that you have; none: they are collected."""
-    dense: Path | None = None
-    """Dense policy that you have; none: it is trained."""
-    init: Path | None = None
-    """Checkpoint that the dense policy is trained from."""
-    rows: tuple[str, ...] = ('all',)
-    """Rows of the table: `all`, `chain` (RLRC's own stages), or their names."""
-    episodes: int = 500
-    """Paired seeds of each cell."""
-    axis_episodes: int = 100
-    """Seeds of each further axis, for the dense policy, RLRC and RLRC-4bit; 0: none."""
-    strips: int = 3
-    """Seeds of each set that the report shows as pictures."""
-    settings: Annotated[tuple[str, ...], tyro.conf.arg(
-        name='set', metavar='STAGE.OPTION=VALUE ...')] = ()
-    """Options of stages, or of groups of them, in the place of the preset's."""
-    only: str = ''
-    """Do this stage alone (or all of one verb), if what it needs is there."""
-    dry_run: bool = False
-    """Print the plain commands and do nothing."""
-    allow_commit: tuple[str, ...] = ()
-    """Commits of the source, other than this one, whose results may be used."""
-    results: Path = Path('docs/results')
-    """Folder for the report."""
-    device: str = 'auto'
-    """Of every stage: `auto`, `cpu` or `cuda`."""
-    processes: int = 0
-    """Of every stage that simulates; 0: its own default."""
-    threads: int = 0
-    """CPU threads of torch in every stage; 0: its own default."""
-
-    def __post_init__(self) -> None:
-        if self.preset not in SETTINGS:
-            raise ValueError(f'preset {self.preset!r} is not known; there are: '
-                             f'{", ".join(SETTINGS)}')
-        choose_rows(self.rows)
-        if self.episodes < 1 or min(self.axis_episodes, self.strips, self.processes,
-                                    self.threads) < 0:
-            raise ValueError(
-                'episodes is at least 1, axis_episodes, strips, processes and threads at least '
-                f'0; got {self.episodes}, {self.axis_episodes}, {self.strips}, '
-                f'{self.processes}, {self.threads}')
-        if self.preset == 'openvla-7b' and not (self.init or self.dense):
-            raise ValueError('preset openvla-7b starts from weights that you have: give --init '
-                             'FOLDER (an official OpenVLA), or --dense FOLDER (fine-tuned)')
-        self.overrides  # made here for its own bounds
-
-    @property
-    def overrides(self) -> dict[str, dict[str, object]]:
-        """Return --set's options by stage."""
-        found: dict[str, dict[str, object]] = {}
-        for each in self.settings:
-            where, equals, value = each.partition('=')
-            stage, point, option = where.rpartition('.')
-            if not (equals and point and option):
-                raise ValueError(f'--set {each!r} is not STAGE.OPTION=VALUE, for example '
-                                 'prune.ratio=0.8')
-            option = option.replace('-', '_')
-            try:
-                parsed = json.loads({'True': 'true', 'False': 'false', 'None': 'null'}.get(
-                    value, value))
-            except ValueError:
-                parsed = value
-            if isinstance(parsed, list):
-                parsed = tuple(parsed)
-            elif option in PATHS and isinstance(parsed, str):
-                parsed = Path(parsed)
-            found.setdefault(stage, {})[option] = parsed
-        return found
-
-    @property
-    def folder(self) -> Path:
-        """Return where everything lies."""
-        return self.out or Path('runs') / self.preset
-
-    @property
-    def order(self) -> Order:
-        """Return what the plan is made from."""
-        return Order(
-            self.preset, self.folder, choose_rows(self.rows), self.results, self.data, self.dense,
-            self.init, self.episodes, self.axis_episodes, self.strips, self.overrides,
-            {'device': self.device, 'processes': self.processes, 'threads': self.threads})
 
 
 # ------------------------------------------------------------------------ the doors
@@ -196,127 +89,7 @@ def check_given(config: PipelineConfig, stages: list[Stage]) -> None:
             from rlrc_ros.vla import bitsandbytes_ops  # noqa: F401  (missing: says what to type)
 
 
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold OUT/pipeline/lock; two pipelines in one folder would undo each other's work."""
-    path = folder / 'pipeline' / 'lock'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open('a+') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise ValueError(f'a pipeline is at work in {folder} (process {file.read().strip()}); '
-                             'wait for it, or give another --out') from None
-        file.truncate(0)
-        file.write(f'{os.getpid()}\n')
-        file.flush()
-        yield
-
-
-# ------------------------------------------------------------------- running a stage
-
-
-Tell = Callable[[], None]
-Run = Callable[[Stage, Path, Tell], int]
-
-
-def in_child(stage: Stage, log: Path, tell: Tell) -> int:
-    """
-    Run a stage in a process of its own; return its exit status.
-
-    Ctrl-C reaches this process alone, which passes it on and waits until the stage has saved.
-
-    :param log: everything that the stage prints goes to its end
-    :param tell: called a few times a second
-    """
-    with log.open('ab') as file:
-        child = subprocess.Popen(
-            [sys.executable, '-m', 'rlrc_training.stage_process', stage.verb, *stage.arguments],
-            stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            start_new_session=True)
-        try:
-            while True:
-                try:
-                    return child.wait(0.3)
-                except subprocess.TimeoutExpired:
-                    tell()
-        finally:
-            _end(child)
-
-
-def _end(child: subprocess.Popen) -> None:
-    """End a stage that still runs: first so that it can save, then surely."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-            if child.poll() is not None:
-                return
-            os.killpg(child.pid, number)
-            try:
-                child.wait(PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                continue
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _last_lines(log: Path, count: int = 12) -> str:
-    text = log.read_text(errors='replace') if log.exists() else ''
-    lines = [line.rpartition('\r')[2] for line in text.splitlines()]
-    return '\n'.join(line for line in lines[-count:] if line.strip())
-
-
 # ------------------------------------------------------------------------ the whole
-
-
-class View:
-    """The one view of the whole: a line a stage, and below it where the running one is."""
-
-    def __init__(self, console: Console, stages: list[Stage]):
-        self.console, self.stages, self.outlook = console, stages, Outlook()
-        self._status = console.status('') if console.is_terminal else None
-        self._told_s = time.monotonic()
-        self._done: set[str] = set()
-
-    def settled(self, stage: Stage, seconds: float, words: str) -> None:
-        """Say that a stage is done, now or earlier."""
-        self.outlook.learn(stage, seconds)
-        self._done.add(stage.name)
-        self.console.print(
-            f'{len(self._done):>3}/{len(self.stages)}  {stage.name:<22} {words}, '
-            f'{in_words(seconds)}', highlight=False, markup=False, soft_wrap=True)
-
-    def began(self, stage: Stage, words: str) -> None:
-        """Say that a stage begins, and why it does."""
-        self._began_s, self._before = time.monotonic(), share_done(stage) or 0.0
-        self.console.print(f'         {stage.name:<22} {words}', highlight=False, markup=False,
-                           soft_wrap=True)
-        if self._status:
-            self._status.start()
-
-    def tell(self, stage: Stage) -> None:
-        """Show how far the running stage and the whole are."""
-        now = time.monotonic()
-        if self._status is None and now - self._told_s < TELL_EVERY_S:
-            return
-        self._told_s = now
-        share = share_done(stage)
-        waiting = [each for each in self.stages
-                   if each.name not in self._done and each is not stage]
-        left = self.outlook.left(waiting, stage, now - self._began_s, share, self._before)
-        far = '' if share is None else f' {share:.0%}'
-        line = (f'{len(self._done)} of {len(self.stages)} stages, {stage.name}{far} for '
-                f'{in_words(now - self._began_s)}; {left_in_words(left)}')
-        if self._status:
-            self._status.update(line)
-        else:
-            self.console.print(f'         {line}', highlight=False, markup=False, soft_wrap=True)
-
-    def stop(self) -> None:
-        """Take the live line away."""
-        if self._status:
-            self._status.stop()
 
 
 def _ancestors(stage: Stage, stages: list[Stage]) -> set[str]:
@@ -352,7 +125,7 @@ def pipeline(config: PipelineConfig, run: Run = in_child,
     check_given(config, stages)
     records = Records(config.folder)
     view = View(console or Console(), stages)
-    with _alone_in(config.folder):
+    with alone_in(config.folder):
         records.check_commits(stages, config.allow_commit)
         settings = SETTINGS[config.preset]
         write_json(config.folder / 'plan.json', {
@@ -384,7 +157,7 @@ def _do(stage: Stage, stages: list[Stage], records: Records, view: View, run: Ru
     if stage.verb == 'report':  # always: it takes seconds, and reads all that is there
         status = run(stage, _log(records, stage), lambda: None)
         if status:
-            raise StageFailed(f'the report failed:\n{_last_lines(_log(records, stage))}')
+            raise StageFailed(f'the report failed:\n{last_lines(_log(records, stage))}')
         view.settled(stage, 0.0, f'written to {stage.out}')
         return
     decision = records.decide(stage)
@@ -406,7 +179,7 @@ def _do(stage: Stage, stages: list[Stage], records: Records, view: View, run: Ru
         records.note_seconds(record, time.monotonic() - started)
     if status:
         raise StageFailed(f'stage {stage.name} ended with status {status}; {log} ends with:\n'
-                          f'{_last_lines(log)}\nMend that and run the same command again; what '
+                          f'{last_lines(log)}\nMend that and run the same command again; what '
                           'is done stays')
     records.finish(stage, record)
     view.settled(stage, record['seconds'], 'done')

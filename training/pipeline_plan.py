@@ -148,6 +148,8 @@ class Order:
     strips: int = 3
     overrides: dict[str, dict[str, object]] = field(default_factory=dict)
     """Options by stage or group of stages, over the preset's."""
+    allow_commit: tuple[str, ...] = ()
+    """For the report, too."""
     machine: dict[str, object] = field(default_factory=dict)
     """`device`, `processes`, `threads`, for the verbs that have them."""
 
@@ -243,7 +245,8 @@ class _Plan:
         self.add('timing', 'timing', ['timing'], names=tuple(row.name for row in order.rows),
                  checkpoints=tuple(self.make(row.stage) for row in order.rows),
                  vla_cache=tuple(row.name for row in order.rows if row.runtime == 'vla-cache'))
-        self.add('report', 'report', ['report'], order.results, folder=order.out)
+        self.add('report', 'report', ['report'], order.results, folder=order.out,
+                 allow_commit=order.allow_commit)
 
 
 def make_plan(order: Order) -> list[Stage]:

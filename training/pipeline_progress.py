@@ -128,8 +128,9 @@ def left_in_words(left: tuple[float, int]) -> str:
     seconds, unknown = left
     if not unknown:
         return f'about {in_words(seconds)} left'
-    stages = f'{unknown} stage{"s" if unknown > 1 else ""} of a kind not timed yet'
-    return f'at least {in_words(seconds)} left, and {stages}' if seconds else f'{stages} left'
+    kind = 'stages of kinds' if unknown > 1 else 'stage of a kind'
+    least = f'at least {in_words(seconds)} left, and ' if seconds else 'left: '
+    return f'{least}{unknown} {kind} not timed yet'
 
 
 def wall_clock(records: Mapping[str, dict]) -> float:

@@ -23,7 +23,7 @@ remembered as long as names, sizes and times of its files stay the same.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, MISSING
 import json
 import os
 from pathlib import Path
@@ -45,6 +45,11 @@ class StageHashes(Hashes):
     def of_product(self, stage: Stage) -> str | None:
         """Return the hash of what a stage made."""
         return self.of(stage.product, ONLY.get(stage.verb, ''))
+
+
+def _defaults(config: object) -> dict:
+    return json.loads(json.dumps({each.name: each.default for each in fields(config)
+                                  if each.default is not MISSING}, default=str))
 
 
 @dataclass(frozen=True)
@@ -127,10 +132,11 @@ class Records:
             if there and any(stage.out.iterdir()):
                 return Decision('redo', f'{stage.out} is there and no record says how it was made')
             return Decision('begin')
-        changed = [name for name in options
-                   if record['options'].get(name) != options[name]]
+        # An option that the record does not know came with a later version, and had its default.
+        before = {**_defaults(stage.config()), **record['options']}
+        changed = [name for name in options if before.get(name) != options[name]]
         growing = [name for name in changed if name in GROWING.get(stage.verb, ())]
-        told = ', '.join(f'{name} {record["options"].get(name)!r} → {options[name]!r}'
+        told = ', '.join(f'{name} {before.get(name)!r} → {options[name]!r}'
                          for name in changed)
         if set(changed) - set(growing):
             return Decision('redo', f'its options changed: {told}')

@@ -34,39 +34,15 @@ from rlrc_training.command_line import run_verb
 from rlrc_training.intervals import PairedComparison
 from rlrc_training.model_card import write_card
 from rlrc_training.pipeline_progress import in_words, wall_clock
-from rlrc_training.report_charts import (
-    Bar,
-    bars,
-    BLUE,
-    curves,
-    GREEN,
-    GREY,
-    ORANGE,
-    plane,
-    Point,
-    RED,
-)
 from rlrc_training.report_config import PageConfig, ReportConfig
-from rlrc_training.report_page import (
-    as_html,
-    as_markdown,
-    Block,
-    Charts,
-    Code,
-    Heading,
-    Paragraph,
-    Pictures,
-    Table,
-)
-from rlrc_training.report_read import Cell, PipelineResult, read_pipeline, RowResult
-from rlrc_training.table_rows import CHAIN, MIN_EPISODES
+from rlrc_training.report_figures import axis_bars, learning, planes, stage_bars, strips
+from rlrc_training.report_page import as_html, as_markdown, Block, Code, Heading, Paragraph, Table
+from rlrc_training.report_read import PipelineResult, read_pipeline, RowResult
+from rlrc_training.table_rows import MIN_EPISODES
 
 log = logging.getLogger('rlrc.report')
 FURTHER = {'ablations': ('rlrc_training.report_ablations', 'ablations')}
 """Other pages by sub-name: the module and its function of (folder, out)."""
-COLOURS = {'dense': GREY, 'rival': ORANGE, 'stage': '#8f6bb3', 'rlrc': BLUE, 'own': GREEN}
-SHADES = (BLUE, ORANGE, GREEN, RED, '#8f6bb3', GREY, '#b58a1b', '#4aa3c7')
-SETS = (('IND', BLUE), ('OOD', ORANGE))
 NOT_MEASURED = 'not measured'
 
 
@@ -136,117 +112,6 @@ def _below_table(result: PipelineResult) -> str:
                   'whole process, its libraries included. ')
     return words + ('The last column is arXiv 2506.17639: OpenVLA-7B, 64 episodes a figure, RTX '
                     '5880 Ada; for orientation, not to compare with.')
-
-
-# ------------------------------------------------------------------------------ charts
-
-
-def _bar(cell: Cell | None) -> Bar | None:
-    if cell is None:
-        return None
-    low, high = cell.interval
-    words = f'{cell.successes}/{cell.episodes}, {100 * cell.rate:.0f} %'
-    words += '' if cell.enough else ': too few'
-    return Bar(cell.rate, low, high, words, not cell.enough)
-
-
-def stage_bars(result: PipelineResult) -> Charts:
-    """Return RLRC stage by stage, and below it all rows."""
-    def groups(rows: list[RowResult]) -> list:
-        return [(each.row.words, (_bar(each.ind), _bar(each.ood))) for each in rows]
-    chain = [each for each in result.rows if each.row.name in CHAIN]
-    charts = [('stages', bars(groups(chain), SETS, 'Success stage by stage'))]
-    others = [each for each in result.rows if each.row.name not in CHAIN]
-    if others:
-        charts.append(('rivals', bars(groups(others), SETS, 'Success of rivals and own arms')))
-    return Charts(charts)
-
-
-def planes(result: PipelineResult) -> list[Charts]:
-    """Return success against memory and against latency, where they were measured."""
-    found = []
-    for name, label, cost in (
-            ('memory', 'weights, MB (log)',
-             lambda each: each.file_bytes and each.file_bytes / 1e6),
-            ('latency', 'ms an action, p50 (log)',
-             lambda each: each.timing and each.timing['p50_ms'])):
-        points = [Point(cost(each), each.ind.rate, *each.ind.interval,
-                        each.row.words + ('' if each.ind.enough else f' (n={each.ind.episodes})'),
-                        COLOURS[each.row.group]) for each in result.rows
-                  if each.ind and cost(each)]
-        if points:
-            words = f'IND success against {name}'
-            found.append(Charts([(f'success_{name}', plane(points, label, words))],
-                                f'{words}; the dashed line joins the rows that no other beats in '
-                                'both.'))
-    return found
-
-
-def learning(result: PipelineResult) -> Charts | None:
-    """Return the curves of RLRC's own stages, and those of all others in one chart."""
-    charts, others = [], []
-    for name, lines in result.curves.items():
-        if name not in ('dense', 'recover', 'rl'):
-            points = [(each['step'], each['success_once']) for each in lines
-                      if each.get('success_once') is not None]
-            if points:
-                others.append((name.removesuffix('-sft'), SHADES[len(others) % len(SHADES)],
-                               points))
-            continue
-        if any('eval' in each for each in lines):
-            picked = [(key, colour, [(each['env_steps'], each['eval'][key]) for each in lines
-                                     if key in each.get('eval', {})])
-                      for key, colour in (('success_once', BLUE), ('success_at_end', GREEN))]
-            charts.append((f'curve_{name}', curves(picked, 'environment steps',
-                                                   f'{name}: PPO, validation')))
-        else:
-            points = [(each['step'], each['success_once']) for each in lines
-                      if each.get('success_once') is not None]
-            if points:
-                charts.append((f'curve_{name}', curves(
-                    [('success_once', BLUE, points)], 'optimiser steps',
-                    f'{name}: SFT, validation')))
-        losses = [(each['step'], each['loss']) for each in lines
-                  if each.get('loss') is not None and 'step' in each]
-        returns = [(each['env_steps'], each['charts/episodic_return']) for each in lines
-                   if each.get('charts/episodic_return') is not None]
-        for key, label, points in (('loss', 'optimiser steps', losses),
-                                   ('return', 'environment steps', returns)):
-            if points:
-                charts.append((f'{key}_{name}', curves(
-                    [(key, RED, points)], label, f'{name}: {key} in training', rate=False)))
-    if others:
-        charts.append(('curve_others', curves(others, 'optimiser steps',
-                                              'the other SFT stages, validation', wide=True)))
-    return Charts(charts) if charts else None
-
-
-def axis_bars(result: PipelineResult) -> Charts | None:
-    """Return dense, RLRC and RLRC-4bit on every further axis."""
-    rows = [each for each in result.rows if each.axes]
-    names = list(dict.fromkeys(name for each in rows for name in each.axes))
-    if not rows:
-        return None
-    shades = (GREY, BLUE, GREEN)
-    series = [(each.row.words, shades[index % 3]) for index, each in enumerate(rows)]
-    groups = [(name.partition('_')[2].replace('_', ' '),
-               [_bar(each.axes.get(name)) for each in rows]) for name in names]
-    return Charts([('axes', bars(groups, series, 'Success by axis'))])
-
-
-def strips(result: PipelineResult) -> Pictures | None:
-    """Return episodes of equal seeds: dense above, RLRC below."""
-    ours, theirs = result.strips['rlrc'], result.strips['dense']
-    pictures = []
-    for key in theirs:
-        for name, of in (('dense', theirs), ('RLRC', ours)):
-            if key in of:
-                each = of[key]
-                verdict = 'success' if each['success_once'] else 'failure'
-                pictures.append((
-                    f'{name}: “{each["instruction"]}”, {each["episode_set"]} seed {each["seed"]}, '
-                    f'{verdict} within {each["steps"]} steps', each['path']))
-    return Pictures(pictures) if pictures else None
 
 
 # ------------------------------------------------------------------------------ the page
@@ -351,7 +216,7 @@ def main(argv: list[str] | None = None) -> int:
             return 1
         further = import_module(module)
         return run_verb(f'report {words[0]}', PageConfig,
-                        lambda config: getattr(further, function)(config.folder, config.out),
+                        lambda config: getattr(further, function)(config.folder, config.where),
                         words[1:], further.__doc__)
     return run_verb('report', ReportConfig, report, words, __doc__)
 

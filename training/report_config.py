@@ -59,5 +59,10 @@ class PageConfig:
 
     folder: Annotated[Path, tyro.conf.Positional]
     """What it is made from."""
-    out: Path = Path('docs/results')
-    """Folder for it."""
+    out: Path | None = None
+    """Folder for it; FOLDER/report by default."""
+
+    @property
+    def where(self) -> Path:
+        """Return the folder for it."""
+        return self.out or self.folder / 'report'

@@ -130,6 +130,7 @@ def _time_group(config: TimingConfig, group: list[int]) -> tuple[dict, dict]:
         for index in group:
             row = ROWS['D' if config.titles[index] in config.vla_cache else 'C']
             processes[index] = RowProcess(row, config.bench(config.checkpoints[index]))
+        for index in group:
             processes[index].wait_until_ready()
         for index in group:
             if config.warm_ups:

@@ -67,6 +67,15 @@ def test_suites_and_axes_have_their_own_cells(tmp_path, capsys):
     assert 'not for comparison' in ' '.join(printed.split())
 
 
+def test_sets_in_which_words_choose_have_their_columns(tmp_path, capsys):
+    """Seen and unseen things apart; a set that nobody played has no column."""
+    print_comparison([_write(tmp_path / name, {0: True, 1: name == 'a'}, 'put25_choice_ood')
+                      for name in 'ab'])
+    printed = ' '.join(capsys.readouterr().out.split())
+    assert '2/2 (100' in printed and '1/2 (50' in printed
+    assert 'Choice OOD' in printed and 'Vision' not in printed
+
+
 @pytest.mark.parametrize(
     ('outcomes', 'words'), [({9: True}, 'in common'), (None, 'rlrc evaluate')])
 def test_what_cannot_be_compared_is_refused(tmp_path, outcomes, words):

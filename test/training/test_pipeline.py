@@ -30,19 +30,13 @@ from rich.console import Console
 from rlrc_ros.vla.checkpoint import inspect
 from rlrc_ros.vla.config import QuantizationConfig
 from rlrc_training.content_hash import write_json
-from rlrc_training.pipeline import (
-    check_given,
-    dry_run,
-    in_child,
-    main,
-    pipeline,
-    PipelineConfig,
-    StageFailed,
-)
+from rlrc_training.pipeline import check_given, dry_run, main, pipeline, StageFailed
+from rlrc_training.pipeline_config import PipelineConfig
 from rlrc_training.pipeline_plan import make_plan
 from rlrc_training.pipeline_presets import SETTINGS
 from rlrc_training.pipeline_progress import in_words, left_in_words, Outlook, share_done
 from rlrc_training.pipeline_record import Records
+from rlrc_training.pipeline_run import in_child
 from rlrc_training.stage_process import run_stage
 from rlrc_training.table_rows import CHAIN, choose_rows, ROWS
 from synthetic_demos import make_demonstrations
@@ -167,6 +161,18 @@ def test_what_decides_how_fast_is_no_change_but_to_what_measures_time(config):
     assert [records.decide(each).act for each in timings] == ['skip', 'redo']
 
 
+def test_an_option_that_came_later_had_its_default(config):
+    """A record of an earlier version is no reason to begin again."""
+    said(config)
+    path = config.folder / 'pipeline' / 'prune.json'
+    record = json.loads(path.read_text())
+    del record['options']['keep_layers']
+    write_json(path, record)
+    assert 'there already' in said(config)
+    write_json(path, {**record, 'options': {**record['options'], 'keep_layers': 1}})
+    assert 'options changed: keep_layers 1 → 0' in said(config)
+
+
 def test_a_whole_folder_without_a_record_is_not_trusted(config):
     """Somebody's folder in the place of a stage's is set aside, not used and not deleted."""
     make_tiny_checkpoint(config.folder / 'prune')
@@ -177,7 +183,7 @@ def test_a_whole_folder_without_a_record_is_not_trusted(config):
 @pytest.mark.slow
 def test_an_interrupted_training_goes_on(config, tmp_path):
     """Ctrl-C in the middle of sft: its process ends, and the same command ends the training."""
-    settings = ('dense.steps=400', 'dense.save_every=5', 'dense.batch_size=2')
+    settings = ('dense.steps=200', 'dense.save_every=50', 'dense.batch_size=2')
     config = replace(config, dense=None, only='dense', rows=('dense',), settings=settings)
     state = config.folder / 'dense' / 'state' / 'progress.json'
     shares = []
@@ -199,7 +205,7 @@ def test_an_interrupted_training_goes_on(config, tmp_path):
     assert 'goes on: it was interrupted' in text
     record = json.loads((config.folder / 'pipeline' / 'dense.json').read_text())
     assert (record['state'], record['starts']) == ('done', 2)
-    assert json.loads(state.read_text())['step'] == 400 > step
+    assert json.loads(state.read_text())['step'] == 200 > step
     assert 'there already' in said(config)
 
 
@@ -221,7 +227,10 @@ def test_results_of_another_commit_are_refused(config):
     write_json(path, {**record, 'commit': 'fedcba987654'})
     with pytest.raises(ValueError, match='commit .fedcba987654: prune.*--allow-commit fed'):
         said(config)
-    assert 'there already' in said(replace(config, allow_commit=('fedcba987654',)))
+    allowed = replace(config, allow_commit=('fedcba987654',))
+    assert 'there already' in said(allowed)
+    assert make_plan(allowed.order)[-1].command.endswith(
+        f'--allow-commit fedcba987654 --out {config.results}'), 'the report takes them too'
 
 
 def test_a_stage_that_fails_ends_the_pipeline_with_its_last_words(config):

@@ -162,8 +162,10 @@ def test_charts_place_what_they_are_given():
     assert curves([('loss', '#111', [(0, 3.0), (100, 1.0)])], 'steps', 'loss', rate=False)
 
 
-def test_a_further_page_is_named_or_called_missing(capsys, monkeypatch):
+def test_a_further_page_is_named_or_called_missing(tmp_path, capsys, monkeypatch):
     """`rlrc report NAME` leads to another module; one that is not there is said."""
+    assert main(['ablations', str(tmp_path)]) == 1
+    assert 'rlrc report ablations: no run named' in capsys.readouterr().err
     monkeypatch.setitem(__import__('rlrc_training.report', fromlist=['FURTHER']).FURTHER,
                         'weather', ('rlrc_training.no_such_page', 'weather'))
     assert main(['weather', 'folder']) == 1

@@ -18,6 +18,9 @@
 from pathlib import Path
 
 import pytest
+from rlrc_ros.vla.checkpoint import open_checkpoint
+from rlrc_ros.vla.config import QuantizationConfig
+from rlrc_training.bench_rows import weight_bytes
 from rlrc_training.timing import groups, timing, TimingConfig
 from tiny_vla import make_tiny_checkpoint
 
@@ -47,3 +50,11 @@ def test_a_missing_checkpoint_is_refused_first(tmp_path):
     with pytest.raises(ValueError, match='no checkpoint folder'):
         timing(TimingConfig((tiny, tmp_path / 'none'), out=tmp_path / 'out'))
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_quantised_row_tells_its_bytes(tmp_path):
+    """Packed weights have no state_dict to save; they are counted all the same."""
+    dense = open_checkpoint(make_tiny_checkpoint(tmp_path / 'dense')).model
+    small = open_checkpoint(make_tiny_checkpoint(
+        tmp_path / 'int4', quantization=QuantizationConfig(group_size=32))).model
+    assert 0 < weight_bytes(small) < weight_bytes(dense)

@@ -1,0 +1,123 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The options of `rlrc pipeline`; docs/pipeline.md says which to take for what."""
+
+from dataclasses import dataclass
+import json
+from pathlib import Path
+from typing import Annotated
+
+from rlrc_training.pipeline_plan import INPUTS, Order
+from rlrc_training.pipeline_presets import SETTINGS
+from rlrc_training.table_rows import choose_rows
+import tyro
+
+PATHS = (*INPUTS, 'warm_start', 'token_ids')
+"""Options of the verbs that are folders or files."""
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """Which size, on what, and which rows of the table."""
+
+    preset: Annotated[str, tyro.conf.Positional] = 'nano'
+    """`nano`: two CPU cores; `small`: 48 M parameters, one GPU; `openvla-7b`: an official folder,
+    given by --init, on a GPU with 80 GB; `tiny`: minutes, to see that everything works."""
+    out: Path | None = None
+    """Folder for everything; runs/PRESET by default."""
+    data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar='DIR [DIR ...]')] = ()
+    """Demonstrations that you have; none: they are collected."""
+    dense: Path | None = None
+    """Dense policy that you have; none: it is trained."""
+    init: Path | None = None
+    """Checkpoint that the dense policy is trained from."""
+    rows: tuple[str, ...] = ('all',)
+    """Rows of the table: `all`, `chain` (RLRC's own stages), or their names."""
+    episodes: int = 500
+    """Paired seeds of each cell."""
+    axis_episodes: int = 100
+    """Seeds of each further axis, for the dense policy, RLRC and RLRC-4bit; 0: none."""
+    strips: int = 3
+    """Seeds of each set that the report shows as pictures."""
+    settings: Annotated[tuple[str, ...], tyro.conf.arg(
+        name='set', metavar='STAGE.OPTION=VALUE ...')] = ()
+    """Options of stages, or of groups of them, in the place of the preset's."""
+    only: str = ''
+    """Do this stage alone (or all of one verb), if what it needs is there."""
+    dry_run: bool = False
+    """Print the plain commands and do nothing."""
+    allow_commit: tuple[str, ...] = ()
+    """Commits of the source, other than this one, whose results may be used."""
+    results: Path = Path('docs/results')
+    """Folder for the report."""
+    device: str = 'auto'
+    """Of every stage: `auto`, `cpu` or `cuda`."""
+    processes: int = 0
+    """Of every stage that simulates; 0: its own default."""
+    threads: int = 0
+    """CPU threads of torch in every stage; 0: its own default."""
+
+    def __post_init__(self) -> None:
+        if self.preset not in SETTINGS:
+            raise ValueError(f'preset {self.preset!r} is not known; there are: '
+                             f'{", ".join(SETTINGS)}')
+        choose_rows(self.rows)
+        if self.episodes < 1 or min(self.axis_episodes, self.strips, self.processes,
+                                    self.threads) < 0:
+            raise ValueError(
+                'episodes is at least 1, axis_episodes, strips, processes and threads at least '
+                f'0; got {self.episodes}, {self.axis_episodes}, {self.strips}, '
+                f'{self.processes}, {self.threads}')
+        if self.preset == 'openvla-7b' and not (self.init or self.dense):
+            raise ValueError('preset openvla-7b starts from weights that you have: give --init '
+                             'FOLDER (an official OpenVLA), or --dense FOLDER (fine-tuned)')
+        self.overrides  # made here for its own bounds
+
+    @property
+    def overrides(self) -> dict[str, dict[str, object]]:
+        """Return --set's options by stage."""
+        found: dict[str, dict[str, object]] = {}
+        for each in self.settings:
+            where, equals, value = each.partition('=')
+            stage, point, option = where.rpartition('.')
+            if not (equals and point and option):
+                raise ValueError(f'--set {each!r} is not STAGE.OPTION=VALUE, for example '
+                                 'prune.ratio=0.8')
+            option = option.replace('-', '_')
+            try:
+                parsed = json.loads({'True': 'true', 'False': 'false', 'None': 'null'}.get(
+                    value, value))
+            except ValueError:
+                parsed = value
+            if isinstance(parsed, list):
+                parsed = tuple(parsed)
+            elif option in PATHS and isinstance(parsed, str):
+                parsed = Path(parsed)
+            found.setdefault(stage, {})[option] = parsed
+        return found
+
+    @property
+    def folder(self) -> Path:
+        """Return where everything lies."""
+        return self.out or Path('runs') / self.preset
+
+    @property
+    def order(self) -> Order:
+        """Return what the plan is made from."""
+        return Order(
+            self.preset, self.folder, choose_rows(self.rows), self.results, self.data, self.dense,
+            self.init, self.episodes, self.axis_episodes, self.strips, self.overrides,
+            self.allow_commit, {'device': self.device, 'processes': self.processes,
+                                'threads': self.threads})
