@@ -191,17 +191,18 @@ def rotary_table(slots: int, head_dim: int, theta: float, device: torch.device,
     return table[:, :, None].to(dtype)
 
 
-def run_layer(layer: FusedLayer, x: torch.Tensor, turn: torch.Tensor, cache: torch.Tensor,
+def run_layer(layer: FusedLayer, x: torch.Tensor, turn: torch.Tensor, cache: torch.Tensor | None,
               slots: torch.Tensor | None, mask: torch.Tensor | None,
               attend: Attend = functional.scaled_dot_product_attention) -> torch.Tensor:
     """
-    Run one decoder layer and keep its keys and values.
+    Run one decoder layer and keep its keys and values, where there is a cache.
 
     :param x: (L, E)
     :param turn: rotary_table() at the tokens' positions (2, 3, 1, L, D)
-    :param cache: keys and values of the layer (2, H, S, D), written in place
+    :param cache: keys and values of the layer (2, H, S, D), written in place; None keeps nothing
     :param slots: (L,) where the tokens stand; None: at 0 ... L - 1, attending to each other alone
-    :param mask: (1, 1, L, S), 0 where a token may look and -inf elsewhere; None with slots None
+    :param mask: (1, 1, L or 1, S), 0 or true where a token may look and -inf or false elsewhere;
+        None: causal, with slots None
     :param attend: q (1, H, L, D), k, v, mask, is_causal → (1, H, L, D)
     :return: (L, E)
     """
@@ -210,13 +211,14 @@ def run_layer(layer: FusedLayer, x: torch.Tensor, turn: torch.Tensor, cache: tor
     qkv = layer.qkv(normed).view(length, 3, layer.num_heads, -1).permute(1, 2, 0, 3)
     qkv = torch.addcmul(qkv * turn[0], qkv.roll(qkv.shape[-1] // 2, -1), turn[1])  # (3, H, L, D)
     if slots is None:
-        cache[:, :, :length].copy_(qkv[1:])
+        if cache is not None:
+            cache[:, :, :length].copy_(qkv[1:])
         keys, values = qkv[1], qkv[2]
     else:
         cache.index_copy_(2, slots, qkv[1:])
         keys, values = cache[0], cache[1]
     attended = attend(
-        qkv[0][None], keys[None], values[None], mask, is_causal=slots is None)
+        qkv[0][None], keys[None], values[None], mask, is_causal=mask is None)
     x = layer.o.onto(x, attended[0].transpose(0, 1).reshape(length, -1))
     normed = functional.rms_norm(x, (width,), layer.mlp_norm, layer.eps)
     gate, up = layer.gate_up(normed).chunk(2, dim=-1)

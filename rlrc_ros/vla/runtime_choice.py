@@ -40,6 +40,7 @@ from rlrc_ros.vla.checkpoint import CheckpointError, CheckpointSummary
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.images import to_pixels
 from rlrc_ros.vla.model import Vla
+from rlrc_ros.vla.one_pass import OnePassRuntime
 from rlrc_ros.vla.runtime import Reuse, StepRuntime
 from rlrc_ros.vla.vla_cache import VlaCacheRuntime
 import torch
@@ -141,16 +142,27 @@ def make_runtime(model: Vla, name: str, action_tokens: int | None = None,
     """
     Build a runtime of a model that is in dtype_for()'s dtype.
 
-    :return: None for `eager`, and for an OpenVLA-OFT, which answers in one pass as it is
+    :return: None for `eager`, and for an OpenVLA-OFT that regresses, which runs as it is
     """
-    if name != 'eager' and model.config.parallel is not None:
+    if name != 'eager' and not has_runtime(model.config, name):
         logger.info('runtime=eager asked=%s: this model decodes in parallel', name)
         name = 'eager'
     if name == 'eager':
         return None
+    if model.config.parallel is not None:
+        return OnePassRuntime(model, action_tokens, reuse=reuse)
     if name == 'vla-cache':
         return VlaCacheRuntime(model, action_tokens)
     return StepRuntime(model, action_tokens, int8=name == 'fast-int8', reuse=reuse)
+
+
+def has_runtime(config: VlaConfig, name: str = 'fast') -> bool:
+    """Tell whether a runtime is built for the way in which a model decodes."""
+    parallel = config.parallel
+    if parallel is None:
+        return True
+    return (name != 'vla-cache' and parallel.head == 'discrete'
+            and len(parallel.cameras) == 1 and not parallel.proprio_dim)
 
 
 def candidates(device: str) -> tuple[str, ...]:
@@ -167,7 +179,7 @@ def choose(model: Vla, device: str, memory: Path | None = None) -> Choice:
     :param model: in the device's usual dtype
     :param memory: the JSON file of earlier answers; by default the user's
     """
-    if model.config.parallel is not None:
+    if not has_runtime(model.config):
         return Choice('eager', {}, {})
     memory = memory or memory_file()
     key, known = _key(model.config, device), _read(memory)
