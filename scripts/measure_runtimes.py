@@ -73,7 +73,9 @@ def plain_answers(policy: Policy, episodes: list[Episode]) -> tuple:
         for image in episode.images:
             decoded = model.act(to_pixels(torch.from_numpy(image)[None], config.towers),
                                 torch.tensor([prompt]), torch.tensor([len(prompt)]))
-            ids.append(decoded.action_ids[0].numpy())
+            # By way of the numbers, as compare() does: the two lowest ids are one bin.
+            ids.append(policy._actions.encode(policy._actions.decode(
+                decoded.action_ids[0].numpy())))
             rows.append(decoded.action_logprobs[0, 0])
             actions.append(policy.predict([Observation(image, episode.instruction)])[0, 0])
     return np.array(ids), rows, np.array(actions)
@@ -90,13 +92,13 @@ def compare(name: str, checkpoint: Path, episodes: list[Episode], ids: np.ndarra
         policy.reset()
         for image in episode.images:
             observation = Observation(image, episode.instruction)
-            row = policy._decode([observation], 0.0, None)
-            answers.append(row[0])
-            vectors.append(policy._stats.unnormalise(policy._actions.decode(row))[0])
+            row = policy.predict_normalised([observation])[0, 0]
+            answers.append(policy._actions.encode(row))
+            vectors.append(policy._stats.unnormalise(row))
             if runtime is not None:
                 cosines.append(cosine(runtime.last_logits[0], rows[len(answers) - 1]))
                 reused.append(getattr(runtime, 'reused', 0))
-    operations = count_operations(lambda: policy._decode([observation], 0.0, None)).total()
+    operations = count_operations(lambda: policy.predict_normalised([observation])).total()
     off = np.abs(np.array(answers) - ids)
     change = np.abs(np.array(vectors) - actions)
     cosines = cosines or [1.0]

@@ -26,7 +26,7 @@ from rlrc_training.lora import merged_weights, without_lora
 from rlrc_training.rl import Progress
 from rlrc_training.rl_config import RlConfig
 from rlrc_training.rl_demonstrations import DemonstratedFrames
-from tiny_vla import make_tiny_checkpoint, tiny_statistics
+from tiny_vla import make_tiny_checkpoint, make_tiny_oft_checkpoint, tiny_statistics
 import torch
 from training_rig import make_learner, play_noise, rl_config
 
@@ -63,6 +63,16 @@ def test_what_is_paid_for_becomes_more_frequent(tiny, tmp_path):
         learner.learn(rollout, update)
     assert earned[0] == pytest.approx(0.5, abs=0.06)
     assert np.mean(earned[-2:]) > 0.7
+
+
+def test_a_policy_that_answers_in_one_pass_is_judged_as_it_acted(tmp_path):
+    """Its slots' log-probabilities are the drawn ones, and its policy moves."""
+    tiny = make_tiny_oft_checkpoint(tmp_path / 'one_pass', horizon=1, head='discrete')
+    config = rl_config(tiny, tmp_path, update_epochs=2, learning_rate=1e-3)
+    learner = make_learner(config)
+    metrics = learner.learn(play_noise(learner, config), 0)
+    assert metrics['first_ratio'] == pytest.approx(1.0, abs=1e-4)
+    assert metrics['approx_kl'] > 1e-6
 
 
 @pytest.mark.parametrize('temperature', [1.0, 0.6])
