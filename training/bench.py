@@ -15,13 +15,14 @@
 """
 Measure what a control step costs and how near the limit that is: `rlrc bench --size nano`.
 
-Rows A-I are ways to run one policy: Hugging Face's own eager generate on the dense shapes first,
-ours on pruned, 4-bit, one-pass ones last; letters behind mark a row's variants. Every row is a process of its own; rows take turns in
-blocks, so that a busy machine is busy for all of them. Printed: p50, p95, p99, three kinds of
-memory, operations and launches a step, the least time that the present device could take
-(bandwidth and peak are measured first) and the share of it that was reached; then the gains of
-pruning, engineering and decoding apart, each a ratio of two rows within the same blocks. Writes
-OUT/bench_SIZE_DEVICE.json, .md and .png. On a machine where other work runs, only ratios count.
+Rows A-I are ways to run one policy: Hugging Face's own eager generate on dense shapes first, ours
+on pruned, 4-bit, one-pass ones last; letters behind mark a row's variants. Every row is a process
+of its own; rows take turns in blocks, so that a busy machine is busy for all of them. Printed:
+p50, p95, p99, three kinds of memory, operations and launches a step, the least time that the
+present device could take (bandwidth and peak are measured first) and the share of it reached; then
+the gains of pruning, engineering and decoding apart, each a ratio of two rows within the same
+blocks. Writes OUT/bench_SIZE_DEVICE.json, .md and .png. On a machine where other work runs, only
+ratios count.
 
     rlrc bench --size 7b            # on a GPU: the exact 7B shapes, bf16
     rlrc bench --size nano --blocks 5 --steps 40
