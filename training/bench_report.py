@@ -121,19 +121,24 @@ def markdown(document: dict) -> str:
 
 
 def verdicts(document: dict) -> list[str]:
-    """Say of every quantised row of ours whether it is slower than the same in the run's dtype."""
+    """
+    Say of every quantised row of ours whether it is slower than the same in the run's dtype.
+
+    A ratio counts where all blocks agree on its side of 1.
+    """
     said = []
     for each in document['gains']:
         plain, packed = each['rows'].split('/')
         if not each['gain'].startswith('quantisation'):
             continue
-        words = ROWS[packed].words
-        if each['ratio'] < 1.0:
-            said.append(f'* {packed} ({words}) is slower than {plain} here, x{each["ratio"]:.2f}: '
-                        f'where memory allows, serve the {document["dtype"]} checkpoint.')
+        about = f'* {packed} ({ROWS[packed].words}), x{each["ratio"]:.2f} of {plain}:'
+        if each['most'] < 1.0:
+            said.append(f'{about} slower here in every block. Where memory allows, serve the '
+                        f'{document["dtype"]} checkpoint.')
+        elif each['least'] > 1.0:
+            said.append(f'{about} faster here in every block.')
         else:
-            said.append(f'* {packed} ({words}) is no slower than {plain} here, '
-                        f'x{each["ratio"]:.2f}.')
+            said.append(f'{about} no difference here beyond the blocks\' own.')
     return said
 
 

@@ -142,9 +142,11 @@ def test_a_short_bench_writes_table_numbers_and_picture(tmp_path, monkeypatch):
 
 
 def test_a_scheme_that_is_slower_than_the_runs_dtype_is_said_so():
-    """And the plain checkpoint is offered; one that is faster is told with its ratio."""
+    """And the plain checkpoint is offered; blocks that disagree are no verdict."""
     document = {'dtype': 'bfloat16', 'gains': gains(
-        {'F': [[10.0]], 'G': [[20.0]], 'Gp': [[5.0]]})}
-    slow, fast = verdicts(document)
-    assert 'G (ours, pruned, int4) is slower than F here, x0.50' in slow
-    assert 'serve the bfloat16 checkpoint' in slow and 'no slower' in fast
+        {'F': [[10.0], [10.0]], 'F8': [[9.0], [11.0]], 'G': [[20.0], [20.0]],
+         'Gp': [[5.0], [5.0]]})}
+    unclear, slow, fast = verdicts(document)
+    assert '* G (ours, pruned, int4), x0.50 of F: slower here in every block' in slow
+    assert 'serve the bfloat16 checkpoint' in slow and 'faster here in every block' in fast
+    assert 'no difference' in unclear
