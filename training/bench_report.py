@@ -138,7 +138,7 @@ def verdicts(document: dict) -> list[str]:
         elif each['least'] > 1.0:
             said.append(f'{about} faster here in every block.')
         else:
-            said.append(f'{about} no difference here beyond the blocks\' own.')
+            said.append(f"{about} no difference here beyond the blocks' own.")
     return said
 
 
