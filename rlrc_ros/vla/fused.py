@@ -17,12 +17,13 @@ A decoder layer in fewer operations: q/k/v and gate/up in one product each, resi
 
 The numbers are language.py's, and so are the weights: a fused matrix takes the place of the
 separate ones, which become views of it, so that nothing lies in memory twice and the plain model
-keeps working. Three things differ from language.py, none of them a result in fp32:
+keeps working. Four things differ from language.py, none of them a result in fp32:
 
 * q, k and v are turned by one rotary product, in which v's angle is zero, so that keys and values
   reach the cache in one copy;
 * a width that GPUs' fast kernels do not take (550, the paper's) is filled up with zeros, which
   silu(0) * 0 = 0 keeps out of the sum;
+* packed int4 layers are stacked as they are, where their rows fill the kernel's blocks;
 * on a CPU, products of few rows can read int8 weights (one scale a row), where that was asked for.
 
 Batch of one throughout. Legend: L new tokens, S cache slots, H heads, D head_dim, E hidden_size,
@@ -32,6 +33,7 @@ F intermediate_size.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rlrc_ros.vla.fused_int4 import can_stack, Int4Product
 from rlrc_ros.vla.language import DecoderLayer, rotary
 import torch
 from torch import nn
@@ -104,12 +106,15 @@ class Modules:
 
 
 @torch.no_grad()
-def fuse(modules: Sequence[nn.Module], rows: int | None = None) -> Product | Modules:
+def fuse(modules: Sequence[nn.Module],
+         rows: int | None = None) -> Product | Int4Product | Modules:
     """
     Put linear layers of one input on top of each other; they become views of the whole.
 
     :param rows: fill every layer's outputs up to so many with zeros
     """
+    if can_stack(modules):
+        return Int4Product(modules)
     if not all(type(module) is nn.Linear and module.bias is None for module in modules):
         return Modules(modules)
     heights = [rows or module.out_features for module in modules]
@@ -125,8 +130,10 @@ def fuse(modules: Sequence[nn.Module], rows: int | None = None) -> Product | Mod
 
 
 @torch.no_grad()
-def widen(module: nn.Module, columns: int | None = None) -> Product | Modules:
+def widen(module: nn.Module, columns: int | None = None) -> Product | Int4Product | Modules:
     """Fill a linear layer's inputs up to `columns` with zeros; the layer becomes a view."""
+    if can_stack([module]):
+        return Int4Product([module])
     if type(module) is not nn.Linear:
         return Modules([module])
     if columns not in (None, module.in_features):
@@ -143,10 +150,10 @@ class FusedLayer:
     """What one decoder layer needs."""
 
     num_heads: int
-    qkv: Product | Modules
-    o: Product | Modules
-    gate_up: Product | Modules
-    down: Product | Modules
+    qkv: Product | Int4Product | Modules
+    o: Product | Int4Product | Modules
+    gate_up: Product | Int4Product | Modules
+    down: Product | Int4Product | Modules
     attention_norm: torch.Tensor
     mlp_norm: torch.Tensor
     eps: float
@@ -170,7 +177,7 @@ class FusedLayer:
             layer.input_layernorm.eps)
 
     @property
-    def products(self) -> tuple[Product | Modules, ...]:
+    def products(self) -> tuple[Product | Int4Product | Modules, ...]:
         """Return the four products."""
         return self.qkv, self.o, self.gate_up, self.down
 
