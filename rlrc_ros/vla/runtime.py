@@ -306,6 +306,8 @@ class StepRuntime:
         :raises PromptTooLongError: longer than longest_prompt
         """
         bucket = self._bucket(prompt_length)
+        if bucket in self._prepared:
+            return
         self._prepared.add(bucket)
         self._prompt.fill_(self._config.pad_token_id)
         self._prompt[-1] = min(bucket, self.longest_prompt)
@@ -349,6 +351,8 @@ class StepRuntime:
         self._host_ids.copy_(self._ids, non_blocking=True)
         if self.device.type == 'cuda':
             torch.cuda.current_stream().synchronize()
+        if not same_image:  # now that its keys and values are whole
+            self._last_image = image.copy()
         self._last_ids = list(prompt_ids)
         return self._host_ids.numpy().copy()
 
@@ -364,7 +368,6 @@ class StepRuntime:
             self._last_image = None
             self._host_image.numpy()[...] = image
             self._image.copy_(self._host_image, non_blocking=True)
-            self._last_image = image.copy()
         host = self._host_prompt.numpy()
         host[:] = self._config.pad_token_id
         host[:len(prompt_ids)] = prompt_ids

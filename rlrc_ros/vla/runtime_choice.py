@@ -142,6 +142,9 @@ def check_memory(summary: CheckpointSummary, free_bytes: int, bytes_per_weight: 
     """
     # A quantised folder is smaller than its parameters in bf16, an fp32 one larger.
     weights = min(summary.parameters * bytes_per_weight, max(summary.weight_bytes, 1))
+    record = summary.config.quantization
+    if record is not None and record.prefill == 'bf16':
+        weights += 2 * summary.parts['decoder']
     if weights + ROOM_BYTES <= free_bytes:
         return
     fitting = [name for name, size in SCHEMES.items()

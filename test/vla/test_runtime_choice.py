@@ -61,6 +61,16 @@ def test_a_policy_answers_the_same_through_the_fast_runtime(folder):
     assert fast.timing.model_ms > 0
 
 
+def test_an_operators_own_sentence_finds_its_steps_made(folder):
+    """Warming up prepares usual prompt lengths, so that no control step captures anything."""
+    policy = Policy.open(folder, 'cpu', runtime='fast')
+    policy.warm_up()
+    made = set(policy._runtime._steps)
+    for sentence in ('go', 'put the small carrot on the red plate'):
+        policy.act(_observation(0, sentence))
+    assert set(policy._runtime._steps) == made
+
+
 def test_batches_and_long_prompts_go_to_the_plain_model_and_it_is_said_once(folder, caplog):
     """A batch, or a prompt beyond the largest bucket, gets the plain model's answer."""
     plain, fast = (Policy.open(folder, 'cpu', runtime=name) for name in ('eager', 'fast'))
@@ -101,7 +111,13 @@ def test_a_gpu_with_too_little_memory_is_refused_with_the_scheme_that_fits(folde
         check_memory(big, 6 * GIB)
     with pytest.raises(CheckpointError, match='rlrc prune .* or set device:=cpu'):
         check_memory(big, 2 * GIB)
-    check_memory(replace(big, weight_bytes=4_000_000_000), 6 * GIB)  # quantised already
+    packed = replace(big, weight_bytes=4_000_000_000)
+    check_memory(packed, 6 * GIB)  # quantised already
+    both = replace(packed, parts={'decoder': 6_500_000_000}, config=replace(
+        big.config, quantization=QuantizationConfig(prefill='bf16')))
+    check_memory(both, 17 * GIB)  # the decoder in bf16 beside it
+    with pytest.raises(CheckpointError, match=r'needs 16\.3 GiB'):
+        check_memory(both, 6 * GIB)
 
 
 def test_a_choice_is_measured_once_and_remembered(tmp_path, caplog):
