@@ -25,7 +25,7 @@ blocks. Writes OUT/bench_SIZE_DEVICE.json, .md and .png. On a machine where othe
 ratios count.
 
     rlrc bench --size 7b            # on a GPU: the exact 7B shapes, bf16
-    rlrc bench --size nano --blocks 5 --steps 40
+    rlrc bench --size nano --blocks 40 --steps 5
 """
 
 from collections.abc import Sequence
@@ -61,9 +61,9 @@ class BenchConfig:
     """`auto` (CUDA where it is), `cpu` or `cuda`."""
     dtype: str = 'auto'
     """Of weights and arithmetic: `bfloat16` (auto on CUDA) or `float32` (auto on a CPU)."""
-    blocks: int = 5
-    """Turns that every row takes."""
-    steps: int = 40
+    blocks: int = 40
+    """Turns that every row takes; short ones meet the same machine."""
+    steps: int = 5
     """Timed steps a row takes in a turn."""
     warm_ups: int = 20
     """Untimed steps before the first turn."""
