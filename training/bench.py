@@ -25,6 +25,7 @@ blocks. Writes OUT/bench_SIZE_DEVICE.json, .md and .png. On a machine where othe
 ratios count.
 
     rlrc bench --size 7b            # on a GPU: the exact 7B shapes, bf16
+    rlrc bench --size 7b --projected    # the least milliseconds on a Jetson and others
     rlrc bench --size nano --blocks 40 --steps 5
 """
 
@@ -41,9 +42,14 @@ import sys
 
 import numpy as np
 import psutil
-from rlrc_ros.vla.roofline import decoder_parameters, measure_device, projector_parameters
+from rlrc_ros.vla.roofline import (
+    decoder_parameters,
+    measure_device,
+    projected_table,
+    projector_parameters,
+)
 from rlrc_training.bench_report import gains, markdown, picture, row_results
-from rlrc_training.bench_rows import Row, row_config, ROWS, SIZES
+from rlrc_training.bench_rows import dense_config, pruned_config, Row, row_config, ROWS, SIZES
 from rlrc_training.command_line import run_verb
 from rlrc_training.provenance import machine, package_versions, source_commit
 import torch
@@ -71,6 +77,8 @@ class BenchConfig:
     """CPU threads a process; 0 means one for each core."""
     weights: tuple[str, ...] = ()
     """Checkpoints of real weights in the place of random ones, ROW=FOLDER ROW=FOLDER ..."""
+    projected: bool = False
+    """Measure nothing: print the least time on devices that are not here, by vendors' figures."""
     out: Path = Path('docs/results')
     """Folder for the table, the numbers and the picture."""
 
@@ -252,10 +260,21 @@ def write(document: dict, config: BenchConfig) -> None:
     picture(document, path.with_suffix('.png'))
 
 
+def projection(size: str) -> str:
+    """Return the projected tables of a size, dense and pruned."""
+    dense = dense_config(size)
+    return '\n\n'.join(f'{size}, {name}\n\n{projected_table(shapes)}' for name, shapes in (
+        ('dense', dense), ('pruned', pruned_config(dense))))
+
+
+def run(config: BenchConfig) -> None:
+    """Print what is asked for."""
+    print(projection(config.size) if config.projected else markdown(bench(config)))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run `rlrc bench`."""
-    return run_verb('bench', BenchConfig, lambda config: print(markdown(bench(config))), argv,
-                    __doc__)
+    return run_verb('bench', BenchConfig, run, argv, __doc__)
 
 
 if __name__ == '__main__':
