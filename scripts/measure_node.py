@@ -57,8 +57,10 @@ UP_S = 90.0
 class Robot(Bench):
     """Camera and arm; hears the node's timing and diagnostics."""
 
-    def __init__(self, context: rclpy.Context, hz: float, size_px: tuple[int, int]) -> None:
-        super().__init__(context, '')
+    def __init__(self, context: rclpy.Context, namespace: str, hz: float, size_px: tuple[int, int],
+                 checkpoint: Path) -> None:
+        super().__init__(context, namespace)
+        self._checkpoint = str(checkpoint)
         self.follows, self._rng, self._size_px = True, np.random.default_rng(0), size_px
         self.timings: list[list[float]] = []
         self.diagnostics: dict[str, str] = {}
@@ -75,7 +77,9 @@ class Robot(Bench):
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            self.diagnostics |= {each.key: each.value for each in status.values}
+            values = {each.key: each.value for each in status.values}
+            if values.get('checkpoint') == self._checkpoint:  # /diagnostics is everybody's
+                self.diagnostics = values
 
     def _feel(self) -> None:
         self.show_joints(self.get_clock().now().nanoseconds)
@@ -103,16 +107,16 @@ def at_rate(folder: Path, hz: float) -> Path:
 
 def measure(hz: float, seconds: float, folder: Path, runtime: str) -> str:
     """Return one rate's line of the table."""
-    checkpoint = at_rate(folder, hz)
+    checkpoint, namespace = at_rate(folder, hz), f'/measured_{os.getpid()}_{round(hz)}_hz'
     parameters = {'checkpoint': str(checkpoint), 'instruction': 'put carrot on plate',
                   'runtime': runtime, 'max_frozen_image_s': 0.0}
     process = NodeProcess(
         'vla_node', 'rlrc_ros.nodes.vla_node',
-        [*arguments('vla.yaml', parameters)], folder / f'{hz:g}.log',
+        [*arguments('vla.yaml', parameters), '-r', f'__ns:={namespace}'], folder / f'{hz:g}.log',
         {'ROS_DOMAIN_ID': str(DOMAIN), 'OMP_NUM_THREADS': '1'})
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=DOMAIN, args=[])
-    robot = Robot(context, hz, inspect(checkpoint).image_size_px)
+    robot = Robot(context, namespace, hz, inspect(checkpoint).image_size_px, checkpoint)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(robot)
 
