@@ -16,26 +16,31 @@
 Compare every runtime with the plain model in fp32 on recorded frames of a trained policy.
 
     python scripts/measure_runtimes.py checkpoints/nano runs/demos --episodes 6
+    python scripts/measure_runtimes.py checkpoints/nano --seeds 40 --runtimes fast vla-cache
 
 Prints, by runtime: agreement of tokens (all, and within one bin), the cosine of the first token's
 centred logits, the largest difference of an action, and operations a step. Then what reuse between
 steps of an episode is worth: how often a frame counts as the last one at a tolerance, and how many
 of those answers stay the plain model's. Every frame of an episode, in order, the episode's own
-instruction.
+instruction. With --seeds the runtimes drive the simulated arm instead, on held-out seeds 0, 1 ...,
+one world at a time, so that every step goes through the runtime and a new episode begins with a
+reset; printed: successes, and milliseconds a step, episode by episode in turns.
 """
 
 import argparse
 from pathlib import Path
 
 import numpy as np
-from rlrc_ros.types import Observation
+from rlrc_ros.types import ActionChunk, Observation
 from rlrc_ros.vla.images import to_pixels
 from rlrc_ros.vla.operations import count_operations
 from rlrc_ros.vla.policy import Policy
 from rlrc_ros.vla.prompt import encode
 from rlrc_ros.vla.runtime import Reuse
 from rlrc_ros.vla.runtime_choice import cosine
+from rlrc_sim.rollout import play, WorldPool
 from rlrc_training.data import Episode, load_episode
+from rlrc_training.intervals import rate_with_interval
 import torch
 
 TOLERANCES = (0, 2, 4, 8, 16)
@@ -45,10 +50,16 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', type=Path)
-    parser.add_argument('demonstrations', type=Path)
+    parser.add_argument('demonstrations', type=Path, nargs='?', default=Path('runs/demos'))
     parser.add_argument('--episodes', type=int, default=6)
+    parser.add_argument('--seeds', type=int, default=0)
+    parser.add_argument('--first', type=int, default=0, help='first seed')
+    parser.add_argument('--runtimes', nargs='+', default=['fast', 'vla-cache'])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.seeds:
+        drive(arguments)
+        return
     paths = sorted(arguments.demonstrations.glob('episode_*.safetensors'))[:arguments.episodes]
     episodes = [load_episode(path) for path in paths]
     plain = Policy.open(arguments.checkpoint, 'cpu')
@@ -64,6 +75,30 @@ def main() -> None:
         print(reuse(tolerance, episodes, ids))
 
 
+def drive(arguments: argparse.Namespace) -> None:
+    """Print how the runtimes fare on held-out seeds."""
+    policies = {name: Policy.open(arguments.checkpoint, 'cpu', runtime=name)
+                for name in arguments.runtimes}
+    solved, times = dict.fromkeys(policies, 0), {name: [] for name in policies}
+    size = next(iter(policies.values())).summary.image_size_px
+    with WorldPool(1, size) as pool:
+        for seed in range(arguments.first, arguments.first + arguments.seeds):
+            for name, policy in policies.items():
+                policy.reset()
+
+                def act(seen: list[Observation], policy=policy, name=name) -> list[ActionChunk]:
+                    chunks = policy.act_batch(seen)
+                    times[name].append(policy.timing.model_ms)
+                    return chunks
+                (result,) = play(pool, act, [seed], stop_on_success=True)
+                solved[name] += result.success_once
+            print(f'seed {seed}: ' + ', '.join(f'{name} {solved[name]}' for name in policies),
+                  flush=True)
+    for name, count in solved.items():
+        print(f'{name}: {rate_with_interval(count, arguments.seeds)}, model '
+              f'{np.median(times[name]):.1f} ms a step (p50 of {len(times[name])})')
+
+
 def plain_answers(policy: Policy, episodes: list[Episode]) -> tuple:
     """Return the plain model's ids (N, A), first log-probabilities (N, bins), actions (N, 7)."""
     ids, rows, actions = [], [], []
@@ -73,7 +108,9 @@ def plain_answers(policy: Policy, episodes: list[Episode]) -> tuple:
         for image in episode.images:
             decoded = model.act(to_pixels(torch.from_numpy(image)[None], config.towers),
                                 torch.tensor([prompt]), torch.tensor([len(prompt)]))
-            ids.append(decoded.action_ids[0].numpy())
+            # By way of the numbers, as compare() does: the two lowest ids are one bin.
+            ids.append(policy._actions.encode(policy._actions.decode(
+                decoded.action_ids[0].numpy())))
             rows.append(decoded.action_logprobs[0, 0])
             actions.append(policy.predict([Observation(image, episode.instruction)])[0, 0])
     return np.array(ids), rows, np.array(actions)
@@ -90,13 +127,13 @@ def compare(name: str, checkpoint: Path, episodes: list[Episode], ids: np.ndarra
         policy.reset()
         for image in episode.images:
             observation = Observation(image, episode.instruction)
-            row = policy._decode([observation], 0.0, None)
-            answers.append(row[0])
-            vectors.append(policy._stats.unnormalise(policy._actions.decode(row))[0])
+            row = policy.predict_normalised([observation])[0, 0]
+            answers.append(policy._actions.encode(row))
+            vectors.append(policy._stats.unnormalise(row))
             if runtime is not None:
                 cosines.append(cosine(runtime.last_logits[0], rows[len(answers) - 1]))
                 reused.append(getattr(runtime, 'reused', 0))
-    operations = count_operations(lambda: policy._decode([observation], 0.0, None)).total()
+    operations = count_operations(lambda: policy.predict_normalised([observation])).total()
     off = np.abs(np.array(answers) - ids)
     change = np.abs(np.array(vectors) - actions)
     cosines = cosines or [1.0]

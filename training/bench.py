@@ -15,20 +15,23 @@
 """
 Measure what a control step costs and how near the limit that is: `rlrc bench --size nano`.
 
-Rows A-I are ways to run one policy: Hugging Face's own eager generate on the dense shapes first,
-ours on pruned, 4-bit, one-pass ones last. Every row is a process of its own; rows take turns in
-blocks, so that a busy machine is busy for all of them. Printed: p50, p95, p99, three kinds of
-memory, operations and launches a step, the least time that the present device could take
-(bandwidth and peak are measured first) and the share of it that was reached; then the gains of
-pruning, engineering and decoding apart, each a ratio of two rows within the same blocks. Writes
-OUT/bench_SIZE_DEVICE.json, .md and .png. On a machine where other work runs, only ratios count.
+Rows A-I are ways to run one policy: Hugging Face's own eager generate on dense shapes first, ours
+on pruned, 4-bit, one-pass ones last; letters behind mark a row's variants. Every row is a process
+of its own; rows take turns in blocks, so that a busy machine is busy for all of them. Printed:
+p50, p95, p99, three kinds of memory, operations and launches a step, the least time that the
+present device could take (bandwidth and peak are measured first) and the share of it reached; then
+the gains of pruning, engineering and decoding apart, each a ratio of two rows within the same
+blocks. Writes OUT/bench_SIZE_DEVICE.json, .md and .png. On a machine where other work runs, only
+ratios count.
 
     rlrc bench --size 7b            # on a GPU: the exact 7B shapes, bf16
-    rlrc bench --size nano --blocks 5 --steps 40
+    rlrc bench --size 7b --projected    # the least milliseconds on a Jetson and others
+    rlrc bench --size nano --blocks 40 --steps 5
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 import json
 import math
 import os
@@ -39,10 +42,14 @@ import sys
 
 import numpy as np
 import psutil
-from rlrc_ros.vla.inspection import inspect
-from rlrc_ros.vla.roofline import decoder_parameters, measure_device, projector_parameters
+from rlrc_ros.vla.roofline import (
+    decoder_parameters,
+    measure_device,
+    projected_table,
+    projector_parameters,
+)
 from rlrc_training.bench_report import gains, markdown, picture, row_results
-from rlrc_training.bench_rows import dense_config, MISSING, pruned_config, Row, ROWS, SIZES
+from rlrc_training.bench_rows import dense_config, pruned_config, Row, row_config, ROWS, SIZES
 from rlrc_training.command_line import run_verb
 from rlrc_training.provenance import machine, package_versions, source_commit
 import torch
@@ -55,31 +62,23 @@ class BenchConfig:
     size: str = 'nano'
     """`nano`: the shipped policy's shapes; `eighth`: OpenVLA-7B's, all widths / 8; `7b`."""
     rows: tuple[str, ...] = tuple(ROWS)
-    """Which rows; those that need a checkpoint that was not given are named and left out."""
+    """Which rows; what cannot run here is named and left out."""
     device: str = 'auto'
     """`auto` (CUDA where it is), `cpu` or `cuda`."""
     dtype: str = 'auto'
     """Of weights and arithmetic: `bfloat16` (auto on CUDA) or `float32` (auto on a CPU)."""
-    blocks: int = 5
-    """Turns that every row takes."""
-    steps: int = 40
+    blocks: int = 40
+    """Turns that every row takes; short ones meet the same machine."""
+    steps: int = 5
     """Timed steps a row takes in a turn."""
     warm_ups: int = 20
     """Untimed steps before the first turn."""
     threads: int = 0
     """CPU threads a process; 0 means one for each core."""
-    dense: Path | None = None
-    """Checkpoint of real weights for the dense rows, in the place of random ones."""
-    pruned: Path | None = None
-    """Likewise for the pruned rows E and F."""
-    nf4: Path | None = None
-    """Checkpoint for rows B and E4, from `rlrc quantize`."""
-    int4: Path | None = None
-    """Checkpoint for row G, from `rlrc quantize`."""
-    one_pass: Path | None = None
-    """Checkpoint for row H, a policy with parallel decoding."""
-    chunk: Path | None = None
-    """Checkpoint for row I, likewise with chunks of 8 actions."""
+    weights: tuple[str, ...] = ()
+    """Checkpoints of real weights in the place of random ones, ROW=FOLDER ROW=FOLDER ..."""
+    projected: bool = False
+    """Measure nothing: print the least time on devices that are not here, by vendors' figures."""
     out: Path = Path('docs/results')
     """Folder for the table, the numbers and the picture."""
 
@@ -95,6 +94,12 @@ class BenchConfig:
         if self.blocks < 1 or self.steps < 1 or self.warm_ups < 0 or self.threads < 0:
             raise ValueError('blocks and steps are at least 1, warm_ups and threads at least 0, '
                              f'got {self.blocks}, {self.steps}, {self.warm_ups}, {self.threads}')
+        for each in self.weights:
+            name, _, folder = each.partition('=')
+            if name not in ROWS or not folder:
+                raise ValueError(f'weights {each!r} is not ROW=FOLDER with one of the rows '
+                                 f'{", ".join(ROWS)}')
+            row_config(ROWS[name], self.size, Path(folder))
         if self.device.startswith('cuda') and not torch.cuda.is_available():
             raise ValueError(f'device {self.device!r} was asked for, but torch sees no CUDA '
                              'device; set --device cpu')
@@ -115,9 +120,8 @@ class BenchConfig:
 
     def folder(self, row: Row) -> Path | None:
         """Return the checkpoint of a row, None for random weights."""
-        if row.needs:
-            return getattr(self, row.needs)
-        return self.pruned if row.pruned else self.dense
+        given = dict(each.split('=', 1) for each in self.weights)
+        return Path(given[row.name]) if row.name in given else None
 
 
 class RowProcess:
@@ -163,8 +167,9 @@ class RowProcess:
 def choose_rows(config: BenchConfig) -> tuple[list[Row], dict[str, str]]:
     """Return the rows that can be run, and why each other one cannot."""
     chosen = [ROWS[name] for name in ROWS if name in config.rows]
-    left_out = {row.name: MISSING[row.needs] for row in chosen
-                if row.needs and config.folder(row) is None}
+    missing = find_spec('bitsandbytes') is None
+    left_out = {row.name: 'bitsandbytes is not installed: pip install bitsandbytes==0.50.2'
+                for row in chosen if row.scheme == 'nf4' and missing}
     return [row for row in chosen if row.name not in left_out], left_out
 
 
@@ -175,11 +180,7 @@ def check_room(config: BenchConfig, rows: Sequence[Row]) -> None:
     :raises ValueError: what they need, what there is, and what to type
     """
     def parameters(row: Row) -> int:
-        folder = config.folder(row)
-        if folder:
-            return inspect(folder).parameters
-        shapes = dense_config(config.size)
-        shapes = pruned_config(shapes) if row.pruned else shapes
+        shapes = row_config(row, config.size, config.folder(row))
         vision = sum(tower.used_blocks * (4 * tower.embed_dim ** 2
                                           + 2 * tower.embed_dim * tower.mlp_hidden)
                      for tower in shapes.towers)
@@ -212,7 +213,6 @@ def bench(config: BenchConfig) -> dict:
     try:
         for row in rows:
             processes[row.name] = RowProcess(row, config)
-        for row in rows:
             processes[row.name].wait_until_ready()
         for row in rows:
             if config.warm_ups:
@@ -227,12 +227,7 @@ def bench(config: BenchConfig) -> dict:
     finally:
         for process in processes.values():
             process.close()
-    shapes = {}
-    for row in rows:
-        folder = config.folder(row)
-        dense = dense_config(config.size)
-        shapes[row.name] = inspect(folder).config if folder else (
-            pruned_config(dense) if row.pruned else dense)
+    shapes = {row.name: row_config(row, config.size, config.folder(row)) for row in rows}
     document = {
         'command': 'rlrc bench ' + ' '.join(sys.argv[1:]),
         'config': json.loads(json.dumps(asdict(config), default=str)),
@@ -265,10 +260,21 @@ def write(document: dict, config: BenchConfig) -> None:
     picture(document, path.with_suffix('.png'))
 
 
+def projection(size: str) -> str:
+    """Return the projected tables of a size, dense and pruned."""
+    dense = dense_config(size)
+    return '\n\n'.join(f'{size}, {name}\n\n{projected_table(shapes)}' for name, shapes in (
+        ('dense', dense), ('pruned', pruned_config(dense))))
+
+
+def run(config: BenchConfig) -> None:
+    """Print what is asked for."""
+    print(projection(config.size) if config.projected else markdown(bench(config)))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run `rlrc bench`."""
-    return run_verb('bench', BenchConfig, lambda config: print(markdown(bench(config))), argv,
-                    __doc__)
+    return run_verb('bench', BenchConfig, run, argv, __doc__)
 
 
 if __name__ == '__main__':

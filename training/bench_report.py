@@ -15,8 +15,8 @@
 """
 What `rlrc bench` makes of its times: percentiles, the limit, gains apart, a table and a picture.
 
-A gain is the median over blocks of (one row's median / another's) in that block, with the smallest
-and largest block beside it: rows of one block met the same machine.
+A gain is the median over blocks of (one row's median / another's) in that block, with the range of
+80 % of the blocks beside it: rows of one block met the same machine.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from rlrc_ros.vla.config import VlaConfig
-from rlrc_ros.vla.roofline import Device, step_stages
+from rlrc_ros.vla.roofline import Device, INT4_BYTES, step_stages
 from rlrc_training.bench_rows import Row, ROWS
 
 matplotlib.use('Agg')
@@ -38,12 +38,23 @@ GAINS = (
     ('engineering', 'E', 'F', 'both pruned'),
     ('VLA-Cache', 'C', 'D', 'both dense, against our runtime'),
     ('VLA-Cache', 'A', 'D', 'both dense, against Hugging Face eager'),
-    ('quantisation', 'F', 'G', 'both pruned, one token by one'),
-    ('decoding', 'G', 'H', 'one pass against one by one'),
-    ('decoding', 'G', 'I', 'one pass of 8 actions against one action one by one'),
+    ('bitsandbytes NF4', 'A', 'B', 'both dense, in Hugging Face eager'),
+    ('bitsandbytes NF4', 'E', 'E4', 'both pruned, in Hugging Face eager'),
+    ('quantisation, int8', 'F', 'F8', 'both pruned, one token by one'),
+    ('quantisation, NF4', 'F', 'F4', 'both pruned, one token by one'),
+    ('quantisation, int4', 'F', 'G', 'both pruned, one token by one'),
+    ('quantisation, int4', 'F', 'Gp', 'both pruned, one by one; bf16 prefill'),
+    ('quantisation, int4', 'Hb', 'H', 'both pruned, one pass'),
+    ('quantisation, int4', 'Ib', 'I', 'both pruned, one pass of 8 actions'),
+    ('decoding', 'F', 'Hb', 'one pass against one by one, unquantised'),
+    ('decoding', 'G', 'H', 'one pass against one by one, int4'),
+    ('decoding', 'F', 'Ib', 'one pass of 8 actions against one action one by one, unquantised'),
+    ('decoding', 'G', 'I', 'one pass of 8 actions against one action one by one, int4'),
     ('all but decoding', 'A', 'G', 'pruning, engineering and quantisation, one by one'),
     ('pruning and engineering', 'A', 'F', 'one by one'))
 """What each ratio says: name, slower row, faster row, how they are alike."""
+BYTES = {'nf4': 0.5 + 4 / 64, 'int8': 1.0, 'int4': INT4_BYTES}
+"""Of a weight with its share of the scales."""
 MIB = 2 ** 20
 
 
@@ -55,8 +66,9 @@ def gains(times: Times) -> list[dict]:
             ratios = [float(np.median(one) / np.median(other))
                       for one, other in zip(times[slow], times[fast])]
             found.append({'gain': name, 'rows': f'{slow}/{fast}', 'alike': alike,
-                          'ratio': float(np.median(ratios)), 'least': min(ratios),
-                          'most': max(ratios), 'blocks': len(ratios)})
+                          'ratio': float(np.median(ratios)),
+                          'low': float(np.percentile(ratios, 10)),
+                          'high': float(np.percentile(ratios, 90)), 'blocks': len(ratios)})
     return found
 
 
@@ -65,12 +77,12 @@ def row_results(row: Row, blocks: list[list[float]], measured: dict, config: Vla
     """Return what the table says of one row; milliseconds and bytes."""
     times = np.concatenate(blocks)
     size = 2.0 if dtype == 'bfloat16' else 4.0
-    decoder = 0.5 + 4 / 128 if row.needs in ('int4', 'one_pass', 'chunk') else (
-        0.5 + 4 / 64 if row.needs == 'nf4' else size)
+    decoder = BYTES.get(row.scheme, size)
+    theirs = row.way == 'huggingface'
     stages = step_stages(
-        config, decoder_bytes=decoder, vision_bytes=size, head_bytes=size,
-        head_rows=config.decoder.vocab_size if row.way == 'huggingface' else None,
-        one_pass=row.needs in ('one_pass', 'chunk'))
+        config, decoder_bytes=decoder, vision_bytes=decoder if theirs else size, head_bytes=size,
+        prefill_bytes=2.0 if row.prefill == 'bf16' else None,
+        head_rows=config.decoder.vocab_size if theirs else None, one_pass=row.actions > 0)
     limit_ms = device.seconds(stages) * 1e3
     p50, p95, p99 = (float(np.percentile(times, each)) for each in (50, 95, 99))
     return {'row': row.name, 'words': row.words, 'n': len(times), 'p50_ms': p50, 'p95_ms': p95,
@@ -94,11 +106,12 @@ def markdown(document: dict) -> str:
             f'{mib(each["process_bytes"])} | {each["operations"]} | {each["launches"] or "-"} |')
     for name, reason in document['left_out'].items():
         lines.append(f'| {name} | {ROWS[name].words}: {reason} |' + ' |' * 10)
-    lines += ['', '| gain | rows | alike | ratio | least ... most of the blocks |',
+    lines += ['', '| gain | rows | alike | ratio | 80 % of the blocks |',
               '|---|---|---|---|---|']
     lines += [f'| {each["gain"]} | {each["rows"]} | {each["alike"]} | {each["ratio"]:.2f} | '
-              f'{each["least"]:.2f} ... {each["most"]:.2f} (n = {each["blocks"]}) |'
+              f'{each["low"]:.2f} ... {each["high"]:.2f} (n = {each["blocks"]}) |'
               for each in document['gains']]
+    lines += ['', *verdicts(document)]
     device, config = document['device'], document['config']
     lines += ['', f'{document["machine"]}; {device["bytes_per_s"] / 1e9:.1f} GB/s and '
               f'{device["operations_per_s"] / 1e12:.2f} T {document["dtype"]} operations/s '
@@ -106,6 +119,28 @@ def markdown(document: dict) -> str:
               f'load at the end {document["busy"]} a core; commit {document["commit"]}; '
               f'`{document["command"]}`']
     return '\n'.join(lines) + '\n'
+
+
+def verdicts(document: dict) -> list[str]:
+    """
+    Say of every quantised row of ours whether it is slower than the same in the run's dtype.
+
+    A ratio counts where nine of ten blocks agree on its side of 1.
+    """
+    said = []
+    for each in document['gains']:
+        plain, packed = each['rows'].split('/')
+        if not each['gain'].startswith('quantisation'):
+            continue
+        about = f'* {packed} ({ROWS[packed].words}), x{each["ratio"]:.2f} of {plain}:'
+        if each['high'] < 1.0:
+            said.append(f'{about} slower here. Where memory allows, serve the '
+                        f'{document["dtype"]} checkpoint.')
+        elif each['low'] > 1.0:
+            said.append(f'{about} faster here.')
+        else:
+            said.append(f"{about} no difference here beyond the blocks' own.")
+    return said
 
 
 def picture(document: dict, path: Path) -> None:

@@ -19,8 +19,8 @@ One row of `rlrc bench` in a process of its own: build it, then step when told.
 
 Reads a number of steps a line from standard input and answers with their milliseconds as a JSON
 list; `measure` answers with memory and counts. A step is what a robot waits for: an image and
-token ids on the host go in, seven token ids on the host come out; the image is another one each
-time. Rows differ in nothing else. Random weights: values change neither time nor memory.
+token ids on the host go in, the answer's token ids on the host come out; the image is another one
+each time. Rows differ in nothing else. Random weights: values change neither time nor memory.
 """
 
 from collections.abc import Callable
@@ -35,11 +35,21 @@ import numpy as np
 import psutil
 from rlrc_ros.paths import shipped_dense_checkpoint
 from rlrc_ros.vla.checkpoint import inspect, open_checkpoint
-from rlrc_ros.vla.config import ActionConfig, DecoderConfig, LayerWidths, VlaConfig
+from rlrc_ros.vla.config import (
+    ActionConfig,
+    DecoderConfig,
+    LayerWidths,
+    ParallelConfig,
+    QuantizationConfig,
+    VlaConfig,
+)
 from rlrc_ros.vla.images import to_pixels
-from rlrc_ros.vla.model import skeleton, Vla
+from rlrc_ros.vla.linear import QuantizedLinear
+from rlrc_ros.vla.model import Vla
 from rlrc_ros.vla.official import BACKBONES, PREFIX_TOKEN_ID
+from rlrc_ros.vla.one_pass import OnePassRuntime
 from rlrc_ros.vla.operations import count_operations
+from rlrc_ros.vla.random_weights import random_model
 from rlrc_ros.vla.roofline import PROMPT_TOKENS
 from rlrc_ros.vla.runtime import Reuse, StepRuntime
 from rlrc_ros.vla.vla_cache import VlaCacheConfig, VlaCacheRuntime
@@ -62,32 +72,83 @@ class Row:
     """One way of running one shape."""
 
     name: str
-    """A ... I, as the fair comparison numbers them."""
+    """A ... I, as the fair comparison numbers them, and letters behind for their variants."""
     words: str
     pruned: bool = False
-    way: str = 'eager'
+    way: str = 'runtime'
     """`huggingface`, `runtime`, `vla-cache`."""
-    needs: str = ''
-    """What of a checkpoint folder it takes, where random weights cannot stand in."""
+    scheme: str = ''
+    """Of the weights: `nf4`, `int8`, `int4`; empty: the run's dtype."""
+    prefill: str = 'packed'
+    """`bf16`: the decoder's weights in bf16 as well, for prefills."""
+    actions: int = 0
+    """Actions answered in one pass; 0: one action, token after token."""
 
 
 ROWS = {row.name: row for row in (
     Row('A', 'Hugging Face eager generate, dense', way='huggingface'),
-    Row('B', 'bitsandbytes NF4, eager, dense', way='huggingface', needs='nf4'),
-    Row('C', 'ours, dense', way='runtime'),
+    Row('B', 'the same in bitsandbytes NF4, dense', way='huggingface', scheme='nf4'),
+    Row('C', 'ours, dense'),
     Row('D', 'VLA-Cache at its published reuse, dense', way='vla-cache'),
     Row('E', 'Hugging Face eager generate, pruned', pruned=True, way='huggingface'),
-    Row('E4', 'bitsandbytes NF4, eager, pruned', pruned=True, way='huggingface', needs='nf4'),
-    Row('F', 'ours, pruned', pruned=True, way='runtime'),
-    Row('G', 'ours, pruned, int4', pruned=True, way='runtime', needs='int4'),
-    Row('H', 'ours, pruned, int4, one pass', pruned=True, way='runtime', needs='one_pass'),
-    Row('I', 'ours, pruned, int4, one pass, chunk of 8', pruned=True, way='runtime',
-        needs='chunk'))}
-MISSING = {
-    'nf4': 'not available: rlrc quantize is needed (--nf4 FOLDER)',
-    'int4': 'not available: rlrc quantize is needed (--int4 FOLDER)',
-    'one_pass': 'not available: a policy with parallel decoding is needed (--one-pass FOLDER)',
-    'chunk': 'not available: a policy with parallel decoding is needed (--chunk FOLDER)'}
+    Row('E4', 'the same in bitsandbytes NF4, pruned', pruned=True, way='huggingface',
+        scheme='nf4'),
+    Row('F', 'ours, pruned', pruned=True),
+    Row('F8', 'ours, pruned, int8', pruned=True, scheme='int8'),
+    Row('F4', 'ours, pruned, NF4', pruned=True, scheme='nf4'),
+    Row('G', 'ours, pruned, int4', pruned=True, scheme='int4'),
+    Row('Gp', 'ours, pruned, int4 decode and bf16 prefill', pruned=True, scheme='int4',
+        prefill='bf16'),
+    Row('Hb', 'ours, pruned, one pass', pruned=True, actions=1),
+    Row('H', 'ours, pruned, int4, one pass', pruned=True, scheme='int4', actions=1),
+    Row('Ib', 'ours, pruned, one pass, chunk of 8', pruned=True, actions=8),
+    Row('I', 'ours, pruned, int4, one pass, chunk of 8', pruned=True, scheme='int4', actions=8))}
+GROUPS = {'nano': 64, 'eighth': 64, '7b': 128}
+"""Weights that share an int4 scale, by size: narrow layers would be filled up with zeros."""
+
+
+def row_config(row: Row, size: str, folder: Path | None = None) -> VlaConfig:
+    """
+    Return the architecture that a row runs, quantised where it says so.
+
+    bitsandbytes quantises as `load_in_4bit` does: all linear layers but the head, nothing cut;
+    ours the decoder, with the head cut to the action rows and the table on the host.
+
+    :param folder: a checkpoint whose shapes count in the place of the size's
+    :raises ValueError: the checkpoint is of another kind than the row
+    """
+    if folder:
+        return _checked(row, inspect(folder).config, folder)
+    config = dense_config(size)
+    if row.pruned:
+        config = pruned_config(config)
+    if row.actions:
+        config = replace(config, parallel=ParallelConfig('discrete'),
+                         action=replace(config.action, horizon=row.actions))
+    if not row.scheme:
+        return config
+    if row.way == 'huggingface':
+        record = QuantizationConfig(row.scheme, vision=row.scheme, projector=row.scheme,
+                                    action_head=False, host_embeddings=False)
+    else:
+        record = QuantizationConfig(row.scheme, group_size=GROUPS[size], prefill=row.prefill)
+    return replace(config, quantization=record)
+
+
+def _checked(row: Row, config: VlaConfig, folder: Path) -> VlaConfig:
+    """Return a checkpoint's config if it is what the row runs."""
+    record = config.quantization
+    scheme = '' if record is None else record.decoder
+    actions = 0 if config.parallel is None else config.action.horizon
+    if (scheme, actions) != (row.scheme, row.actions):
+        raise ValueError(
+            f'row {row.name} ({row.words}) runs scheme {row.scheme or "none"} and '
+            f'{row.actions or "no"} actions in one pass; {folder} has {scheme or "none"} and '
+            f'{actions or "no"}')
+    if row.way == 'huggingface' and record is not None and record.action_head:
+        raise ValueError(f"row {row.name} is Hugging Face's, whose head is whole; quantise "
+                         f'{folder} with --no-action-head --no-host-embeddings')
+    return config
 
 
 def dense_config(size: str) -> VlaConfig:
@@ -116,17 +177,6 @@ def pruned_config(config: VlaConfig) -> VlaConfig:
                         max(1, round(each.intermediate_size * KEPT_CHANNELS)))
             for each in middle]
     return replace(config, decoder=replace(config.decoder, layers=(first, *kept, last)))
-
-
-def random_model(config: VlaConfig, device: str, dtype: torch.dtype) -> Vla:
-    """Return a model with random weights, made on its device in its dtype."""
-    model = skeleton(config).to(dtype).to_empty(device=device)
-    for name, parameter in model.named_parameters():
-        if parameter.dim() < 2:
-            parameter.data.fill_(1.0 if 'norm' in name and name.endswith('weight') else 0.0)
-        else:
-            parameter.data.normal_(0, 0.02)
-    return model.requires_grad_(False).eval()
 
 
 def huggingface(model: Vla) -> LlamaForCausalLM:
@@ -189,7 +239,9 @@ def make_step(row: Row, model: Vla) -> tuple[Step, int]:
 
     if row.way == 'huggingface':
         return huggingface_step(model, image, ids), 0
-    if row.way == 'vla-cache':
+    if config.parallel is not None:
+        runtime = OnePassRuntime(model, reuse=Reuse(enabled=False))
+    elif row.way == 'vla-cache':
         layers, patches = len(config.decoder.layers), config.num_patches
         runtime = VlaCacheRuntime(model, settings=VlaCacheConfig.for_model(
             layers, patches, forced=max(1, round(PUBLISHED_REUSE * patches))))
@@ -200,9 +252,13 @@ def make_step(row: Row, model: Vla) -> tuple[Step, int]:
 
 
 def weight_bytes(model: Vla) -> int:
-    """Return the bytes of parameters and buffers, each storage once."""
+    """Return the bytes of weights, dense copies too, on the model's device; each storage once."""
+    tensors = [*model.parameters(), *model.buffers(), *(
+        layer.dense for layer in model.modules()
+        if isinstance(layer, QuantizedLinear) and layer.dense is not None)]
+    device = model.language_model.model.norm.weight.device
     storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes()
-                for each in (*model.parameters(), *model.buffers())}
+                for each in tensors if each.device == device}
     return sum(storages.values())
 
 
@@ -247,8 +303,7 @@ def serve(settings: dict) -> None:
     if settings.get('checkpoint'):
         model = open_checkpoint(Path(settings['checkpoint']), device, dtype).model
     else:
-        config = dense_config(settings['size'])
-        model = random_model(pruned_config(config) if row.pruned else config, device, dtype)
+        model = random_model(row_config(row, settings['size']), device, dtype)
     own_bytes = weight_bytes(model)
     step, extra = make_step(row, model)
     cuda = device.startswith('cuda')

@@ -15,7 +15,7 @@
 """
 Demonstrations in memory, ready to be drawn from.
 
-Legend: N frames.
+Legend: N frames, T action_horizon, A numbers in an action.
 """
 
 from dataclasses import dataclass
@@ -37,9 +37,9 @@ class Frames:
     images: np.ndarray
     """(N, H, W, 3) uint8, of the model's size."""
     action_ids: np.ndarray
-    """(N, 7) token ids."""
+    """(N, T x 7) token ids of each frame's action_chunk."""
     actions: np.ndarray
-    """(N, 7) normalised."""
+    """(N, T x 7) normalised; with an action_horizon T of 1 the frame's own action."""
     positions_m: np.ndarray
     """(N, 9) object, plate, end effector."""
     instruction: np.ndarray
@@ -86,13 +86,32 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
     elif config.dataset_name not in statistics:
         raise ValueError(f'dataset_name {config.dataset_name!r} is not in {config.init}; it has: '
                          f'{", ".join(statistics)}. Set --dataset-name {next(iter(statistics))}')
-    normalised = NormStats.from_json(statistics[config.dataset_name]).normalise(flat)
+    chunks = action_chunks(flat, [len(each) for each in actions], vla.action.horizon)
+    normalised = NormStats.from_json(statistics[config.dataset_name]).normalise(chunks)
+    normalised = normalised.reshape(len(flat), -1)
     frames = Frames(
         np.stack(pictures), ActionTokenizer(vla.action).encode(normalised), normalised,
         np.concatenate(positions), np.concatenate(instruction),
         tuple(tuple(prompt.encode(sentence, tokenizer, vla)) for sentence in sentences),
         np.concatenate(folder), np.repeat(np.arange(episodes), [len(each) for each in actions]))
     return frames, statistics
+
+
+def action_chunks(actions: np.ndarray, lengths: list[int], horizon: int) -> np.ndarray:
+    """
+    Return each action and those behind it in its episode (N, T, A).
+
+    Behind an episode's end the arm stands still and the hand, the last number, stays as it is.
+
+    :param actions: (N, A) movements, episode after episode
+    :param lengths: frames of each episode
+    :param horizon: T
+    """
+    last = np.repeat(np.cumsum(lengths) - 1, lengths)[:, None]  # (N, 1)
+    where = np.arange(len(actions))[:, None] + np.arange(horizon)
+    chunks = actions[np.minimum(where, last)]
+    chunks[where > last, :-1] = 0.0
+    return chunks
 
 
 def draw(frames: Frames, config: SftConfig, rng: np.random.Generator) -> np.ndarray:

@@ -151,11 +151,14 @@ def rl(config: RlConfig, pool: WorldPool | None = None) -> Path:
 def _check_trainable(folder: Path) -> CheckpointSummary:
     """Raise ValueError for a model that PPO here does not know how to train."""
     summary = refuse_quantized(inspect(folder), 'rl')
-    if summary.config.parallel is not None or summary.action_horizon != 1:
+    parallel = summary.config.parallel
+    if summary.action_horizon != 1 or (parallel is not None and (
+            parallel.head != 'discrete' or len(parallel.cameras) > 1 or parallel.proprio_dim)):
         raise ValueError(
-            f'{folder} decodes {summary.action_horizon} actions in parallel, as OpenVLA-OFT does; '
-            'PPO here judges the tokens of one action a step. Start from an OpenVLA, or train '
-            'this one by imitation with rlrc_training.oft.oft_loss')
+            f"{folder} answers {summary.action_horizon} actions by OpenVLA-OFT's "
+            f'{parallel.head if parallel else "discrete"} head; PPO here judges the tokens of one '
+            'action a step, from one picture. Start from an OpenVLA, or train this one by '
+            'imitation with rlrc_training.oft.oft_loss')
     return summary
 
 

@@ -28,10 +28,13 @@ Interrupt it at any moment and run the same command again. Batches are a functio
 so a resumed run is the run that was not interrupted.
 
 A pruned checkpoint is brought back with --init, with --lora-rank for adapters instead of all
-weights, and with --distill for a dense policy's probabilities as targets. Under `torchrun
+weights, and with --distill for a dense policy's probabilities as targets. --decoding parallel
+makes a policy that answers in one pass, from scratch or from one that decodes token after token,
+and --action-horizon 8 one that answers eight actions at once. Under `torchrun
 --nproc-per-node N -m rlrc_training.sft ...` the same command uses N processes.
 """
 
+from dataclasses import replace
 import logging
 from pathlib import Path
 import shlex
@@ -47,6 +50,7 @@ from rlrc_ros.vla.checkpoint import (
     refuse_quantized,
     save_checkpoint,
 )
+from rlrc_ros.vla.config import ParallelConfig, VlaConfig
 from rlrc_ros.vla.inspection import statistics_document
 from rlrc_ros.vla.model import Vla
 from rlrc_ros.vla.policy import Policy
@@ -74,6 +78,8 @@ from tqdm import tqdm
 log = logging.getLogger('rlrc.sft')
 VALIDATION_SEEDS = range(90_000, 100_000)
 """For choosing the best checkpoint; final evaluations count up from 0 and never meet these."""
+PROMPT_ROOM = 64
+"""Tokens kept free for a prompt; the suite's longest instruction takes fewer."""
 MAY_CHANGE = ('processes', 'threads', 'save_every', 'device', 'accumulate',
               'gradient_checkpointing')
 
@@ -81,9 +87,8 @@ MAY_CHANGE = ('processes', 'threads', 'save_every', 'device', 'accumulate',
 def closed_loop_success(policy: Policy, pool: WorldPool, episodes: int,
                         episode_set: str = 'ind') -> float:
     """Return the share of validation seeds that the policy solves at some step."""
-    results = play(pool, lambda seen: [chunk.actions[0] for chunk in policy.act_batch(seen)],
-                   VALIDATION_SEEDS[:episodes], episode_set=episode_set, stop_on_success=True,
-                   max_steps=60)
+    results = play(pool, policy.act_batch, VALIDATION_SEEDS[:episodes], episode_set=episode_set,
+                   stop_on_success=True, max_steps=60)
     return sum(result.success_once for result in results) / episodes
 
 
@@ -104,17 +109,38 @@ def _check_trainable(folder: Path) -> None:
     """Raise ValueError for a model that this training does not know how to train."""
     summary = inspect(folder)
     refuse_quantized(summary, 'sft')
-    if summary.config.parallel is not None:
+    parallel = summary.config.parallel
+    if parallel is not None and (parallel.head != 'discrete' or len(parallel.cameras) > 1
+                                 or parallel.proprio_dim):
         raise ValueError(
-            f'{folder} is an OpenVLA-OFT, which decodes in parallel; sft trains models that '
-            'decode token after token. Its loss is rlrc_training.oft.oft_loss')
+            f'{folder} is an OpenVLA-OFT that regresses its actions or reads more than one '
+            'camera; sft trains action tokens from one picture. Its loss is '
+            'rlrc_training.oft.oft_loss')
+
+
+def _with_decoding(vla: VlaConfig, config: SftConfig) -> VlaConfig:
+    """
+    Return the architecture with the way of decoding that is asked for; its weights are the same.
+
+    :raises ValueError: the answer does not fit behind a prompt
+    """
+    parallel = vla.parallel
+    if config.decoding == 'parallel' and parallel is None:
+        parallel = ParallelConfig('discrete')
+    horizon = config.action_horizon or vla.action.horizon
+    vla = replace(vla, parallel=parallel, action=replace(vla.action, horizon=horizon))
+    room = vla.decoder.max_length - vla.context_tokens - PROMPT_ROOM
+    if vla.action_tokens + 1 > room:
+        raise ValueError(f'action_horizon {horizon} is {vla.action_tokens} tokens, behind image '
+                         f'and prompt {room} fit; set --action-horizon {room // vla.action.dim}')
+    return vla
 
 
 def open_model(config: SftConfig, device: torch.device) -> tuple[Vla, Tokenizer, dict, dict]:
     """Open --init or make a fresh model; return it, its tokenizer, statistics, provenance."""
     if config.init is None:
         vla, tokenizer = preset(config.preset)
-        model = Vla(vla)
+        model = Vla(_with_decoding(vla, config))
         model.initialise(torch.Generator().manual_seed(config.seed))
         if config.warm_start is not None:
             _copy_what_fits(open_checkpoint(config.warm_start).model, model)
@@ -122,6 +148,7 @@ def open_model(config: SftConfig, device: torch.device) -> tuple[Vla, Tokenizer,
     # Frozen weights under adapters need no fp32; weights that train do.
     halved = config.precision == 'bf16' and config.lora_rank
     opened = open_checkpoint(config.init, device, torch.bfloat16 if halved else torch.float32)
+    opened.model.config = _with_decoding(opened.model.config, config)
     return (opened.model.requires_grad_(True), opened.tokenizer,
             statistics_document(opened.summary.folder), opened.summary.provenance)
 

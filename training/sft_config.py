@@ -39,6 +39,11 @@ class SftConfig:
     warm_start: Path | None = None
     """With --preset: checkpoint whose tensors are copied where name and shape are the same; what
     it lacks, further layers for example, begins fresh."""
+    decoding: Literal['own', 'parallel'] = 'own'
+    """`parallel`: all action tokens in one pass, over empty slots that see everything, by
+    OpenVLA-OFT's discrete head; `own`: as --init decodes, token after token from scratch."""
+    action_horizon: int = 0
+    """Actions in one answer; 0: as --init has it, 1 from scratch."""
     dataset_name: str = 'rlrc_put_on_plate'
     """The unnorm_key under which the action statistics are saved."""
     episodes: int | None = None
@@ -112,7 +117,7 @@ class SftConfig:
         for name in ('steps', 'batch_size', 'eval_every', 'save_every', 'processes'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
-        for name in ('lora_rank', 'distill_weight'):
+        for name in ('lora_rank', 'distill_weight', 'action_horizon'):
             if getattr(self, name) < 0:
                 raise ValueError(f'{name} must be 0 or more, got {getattr(self, name)}')
         if not 1 <= self.accumulate <= self.batch_size:

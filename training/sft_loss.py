@@ -19,7 +19,11 @@ Without its options this is OpenVLA's loss: cross-entropy over the vocabulary on
 and the end token. Targets can be softened over neighbouring bins, mixed with the probabilities of
 a dense teacher, and an auxiliary head can regress positions from the image tokens.
 
-Legend: B rows, K targets (7 action tokens and the end token), V vocabulary, P patches.
+A model that decodes in parallel gets the same loss on its slots: gather_hidden() reads them, and
+no teacher-forced token enters it.
+
+Legend: B rows, K targets (the action tokens, 7 an action, and the end token), V vocabulary, P
+patches.
 """
 
 from dataclasses import dataclass
@@ -143,8 +147,10 @@ def token_losses(vla: VlaConfig, logits: torch.Tensor, targets: torch.Tensor, so
     action_logprobs = logprobs[:, :-1, low_id:vla.action.vocab_end]  # (B, 7, bins)
     action_bins = targets[:, :-1] - low_id
     wanted = soft[action_bins]  # (B, 7, bins)
-    gripper = functional.one_hot(action_bins[:, -1], vla.action.bins).to(wanted)
-    wanted = torch.cat([wanted[:, :-1], gripper[:, None]], dim=1)  # the gripper is no scale
+    hard = functional.one_hot(action_bins, vla.action.bins).to(wanted)
+    number = torch.arange(action_bins.shape[1], device=wanted.device) % vla.action.dim
+    is_gripper = (number == vla.action.dim - 1)[:, None]
+    wanted = torch.where(is_gripper, hard, wanted)  # the gripper is no scale
     if teacher is not None:
         wanted = torch.lerp(wanted, teacher, teacher_weight)
     token_loss = -(wanted * action_logprobs).sum(-1)  # (B, 7)

@@ -59,6 +59,7 @@ from rlrc_ros.nodes.doors import (
 )
 from rlrc_ros.nodes.image_message import decode, ImageError
 from rlrc_ros.nodes.parameters import VlaParameters
+from rlrc_ros.nodes.pauses import CollectorPauses
 from rlrc_ros.nodes.pilot import Outcome, Pilot
 from rlrc_ros.nodes.reports import Reporter
 from rlrc_ros.nodes.senses import Frame, Guards, Now, Senses
@@ -112,6 +113,7 @@ class VlaNode(LifecycleNode):
         self._episode: int | None = None
         self._pilot: Pilot | None = None
         self._worker: InferenceWorker | None = None
+        self._pauses = CollectorPauses()
         self._summary: CheckpointSummary | None = None
         self._configured_entities: list[Callable[[], object]] = []
         declare_parameters(self)
@@ -236,6 +238,7 @@ class VlaNode(LifecycleNode):
             self._pilot.hear(parameters.instruction)
         # After the pilot: a latched instruction comes once, at once, and must find it.
         self._open_topics(image_type)
+        self._pauses.begin()
 
     def _open_topics(self, image_type: type) -> None:
         parameters = self._settings
@@ -278,6 +281,7 @@ class VlaNode(LifecycleNode):
             self._configured_entities.append(lambda timer=timer: self.destroy_timer(timer))
 
     def _release_resources(self) -> None:
+        self._pauses.end()
         with self._lock:
             self._pilot, worker, self._worker = None, self._worker, None
             entities, self._configured_entities = self._configured_entities, []
@@ -535,6 +539,9 @@ class VlaNode(LifecycleNode):
                 return {}
             return {'checkpoint': self._settings.checkpoint,
                     'missed_deadlines': self._pilot.missed_deadlines,
+                    'gc_pauses': self._pauses.count,
+                    'gc_pause_max_ms': round(self._pauses.longest_s * 1e3, 2),
+                    'gc_pause_cpu_max_ms': round(self._pauses.longest_cpu_s * 1e3, 2),
                     **{f'refused_{reason.value}': count
                        for reason, count in self._pilot.refusals.items()}}
 

@@ -17,12 +17,13 @@ A decoder layer in fewer operations: q/k/v and gate/up in one product each, resi
 
 The numbers are language.py's, and so are the weights: a fused matrix takes the place of the
 separate ones, which become views of it, so that nothing lies in memory twice and the plain model
-keeps working. Three things differ from language.py, none of them a result in fp32:
+keeps working. Four things differ from language.py, none of them a result in fp32:
 
 * q, k and v are turned by one rotary product, in which v's angle is zero, so that keys and values
   reach the cache in one copy;
 * a width that GPUs' fast kernels do not take (550, the paper's) is filled up with zeros, which
   silu(0) * 0 = 0 keeps out of the sum;
+* packed int4 layers are stacked as they are, where their rows fill the kernel's blocks;
 * on a CPU, products of few rows can read int8 weights (one scale a row), where that was asked for.
 
 Batch of one throughout. Legend: L new tokens, S cache slots, H heads, D head_dim, E hidden_size,
@@ -32,6 +33,7 @@ F intermediate_size.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rlrc_ros.vla.fused_int4 import can_stack, Int4Product
 from rlrc_ros.vla.language import DecoderLayer, rotary
 import torch
 from torch import nn
@@ -104,12 +106,15 @@ class Modules:
 
 
 @torch.no_grad()
-def fuse(modules: Sequence[nn.Module], rows: int | None = None) -> Product | Modules:
+def fuse(modules: Sequence[nn.Module],
+         rows: int | None = None) -> Product | Int4Product | Modules:
     """
     Put linear layers of one input on top of each other; they become views of the whole.
 
     :param rows: fill every layer's outputs up to so many with zeros
     """
+    if can_stack(modules):
+        return Int4Product(modules)
     if not all(type(module) is nn.Linear and module.bias is None for module in modules):
         return Modules(modules)
     heights = [rows or module.out_features for module in modules]
@@ -125,8 +130,10 @@ def fuse(modules: Sequence[nn.Module], rows: int | None = None) -> Product | Mod
 
 
 @torch.no_grad()
-def widen(module: nn.Module, columns: int | None = None) -> Product | Modules:
+def widen(module: nn.Module, columns: int | None = None) -> Product | Int4Product | Modules:
     """Fill a linear layer's inputs up to `columns` with zeros; the layer becomes a view."""
+    if can_stack([module]):
+        return Int4Product([module])
     if type(module) is not nn.Linear:
         return Modules([module])
     if columns not in (None, module.in_features):
@@ -143,10 +150,10 @@ class FusedLayer:
     """What one decoder layer needs."""
 
     num_heads: int
-    qkv: Product | Modules
-    o: Product | Modules
-    gate_up: Product | Modules
-    down: Product | Modules
+    qkv: Product | Int4Product | Modules
+    o: Product | Int4Product | Modules
+    gate_up: Product | Int4Product | Modules
+    down: Product | Int4Product | Modules
     attention_norm: torch.Tensor
     mlp_norm: torch.Tensor
     eps: float
@@ -170,7 +177,7 @@ class FusedLayer:
             layer.input_layernorm.eps)
 
     @property
-    def products(self) -> tuple[Product | Modules, ...]:
+    def products(self) -> tuple[Product | Int4Product | Modules, ...]:
         """Return the four products."""
         return self.qkv, self.o, self.gate_up, self.down
 
@@ -191,17 +198,18 @@ def rotary_table(slots: int, head_dim: int, theta: float, device: torch.device,
     return table[:, :, None].to(dtype)
 
 
-def run_layer(layer: FusedLayer, x: torch.Tensor, turn: torch.Tensor, cache: torch.Tensor,
+def run_layer(layer: FusedLayer, x: torch.Tensor, turn: torch.Tensor, cache: torch.Tensor | None,
               slots: torch.Tensor | None, mask: torch.Tensor | None,
               attend: Attend = functional.scaled_dot_product_attention) -> torch.Tensor:
     """
-    Run one decoder layer and keep its keys and values.
+    Run one decoder layer and keep its keys and values, where there is a cache.
 
     :param x: (L, E)
     :param turn: rotary_table() at the tokens' positions (2, 3, 1, L, D)
-    :param cache: keys and values of the layer (2, H, S, D), written in place
+    :param cache: keys and values of the layer (2, H, S, D), written in place; None keeps nothing
     :param slots: (L,) where the tokens stand; None: at 0 ... L - 1, attending to each other alone
-    :param mask: (1, 1, L, S), 0 where a token may look and -inf elsewhere; None with slots None
+    :param mask: (1, 1, L or 1, S), 0 or true where a token may look and -inf or false elsewhere;
+        None: causal, with slots None
     :param attend: q (1, H, L, D), k, v, mask, is_causal → (1, H, L, D)
     :return: (L, E)
     """
@@ -210,13 +218,14 @@ def run_layer(layer: FusedLayer, x: torch.Tensor, turn: torch.Tensor, cache: tor
     qkv = layer.qkv(normed).view(length, 3, layer.num_heads, -1).permute(1, 2, 0, 3)
     qkv = torch.addcmul(qkv * turn[0], qkv.roll(qkv.shape[-1] // 2, -1), turn[1])  # (3, H, L, D)
     if slots is None:
-        cache[:, :, :length].copy_(qkv[1:])
+        if cache is not None:
+            cache[:, :, :length].copy_(qkv[1:])
         keys, values = qkv[1], qkv[2]
     else:
         cache.index_copy_(2, slots, qkv[1:])
         keys, values = cache[0], cache[1]
     attended = attend(
-        qkv[0][None], keys[None], values[None], mask, is_causal=slots is None)
+        qkv[0][None], keys[None], values[None], mask, is_causal=mask is None)
     x = layer.o.onto(x, attended[0].transpose(0, 1).reshape(length, -1))
     normed = functional.rms_norm(x, (width,), layer.mlp_norm, layer.eps)
     gate, up = layer.gate_up(normed).chunk(2, dim=-1)

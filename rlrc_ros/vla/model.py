@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.language import KVCache, LanguageModel
-from rlrc_ros.vla.parallel import L1ActionHead, ProprioProjector
+from rlrc_ros.vla.parallel import L1ActionHead, ProprioProjector, slot_states
 from rlrc_ros.vla.quantized import HostEmbedding, rebuild
 from rlrc_ros.vla.vision import VisionBackbone
 import torch
@@ -161,7 +161,16 @@ class Vla(nn.Module):
 
     def gather_hidden(self, patches: torch.Tensor, input_ids: torch.Tensor,
                       target_positions: torch.Tensor) -> torch.Tensor:
-        """Do as forward() does, from encoded patches (B, P, E)."""
+        """
+        Do as forward() does, from encoded patches (B, P, E).
+
+        A model that decodes in parallel sees the prompt alone, which ends where the first target
+        stands; the teacher's tokens stay out of its slots.
+        """
+        if self.config.parallel is not None:
+            lengths = target_positions[:, 0]
+            prompts = input_ids[:, :int(lengths.max())]
+            return slot_states(self, patches, prompts, lengths)[:, :target_positions.shape[1]]
         hidden = self.language_model.model(self.embed(input_ids, patches))
         # The token at index i of input_ids stands at P + i, and P + i - 1 predicts it.
         where = target_positions + self.config.num_patches - 1
@@ -176,6 +185,7 @@ class Vla(nn.Module):
         """
         Decode one answer for each row; exactly A tokens, none of them can be anything else.
 
+        A model that decodes in parallel draws all of them from one pass, each by itself.
         An end token cannot cut an answer short. There is no attention mask to extend over the
         prefix token: a row's causal positions say what it sees.
 
@@ -186,11 +196,12 @@ class Vla(nn.Module):
         :param action_tokens: A; without it, what the config says
         :param uniforms: (B, A) in [0, 1) that sampling draws with instead of the generator, so
             that a row's answer does not depend on who else is in the batch
-        :raises ValueError: a model that decodes in parallel, as vla/parallel.py does
+        :raises ValueError: a model that regresses actions or reads the robot's state
         """
         config = self.config
         if config.parallel is not None:
-            raise ValueError('this model decodes in parallel; use Policy, or action_states()')
+            return self._act_at_once(
+                pixels, input_ids, lengths, temperature, generator, uniforms)
         action_tokens = action_tokens or config.action_tokens
         decoder = self.language_model.model
         embeddings = self.embed(input_ids, self.encode_image(pixels))
@@ -209,18 +220,40 @@ class Vla(nn.Module):
                 hidden = decoder(token, (last + step)[:, None], cache)[:, 0]
             scores = self.action_logits(hidden).float()  # (B, bins)
             scores = torch.log_softmax(scores / (temperature or 1.0), dim=-1)
-            if temperature and uniforms is not None:
-                below = scores.double().exp().cumsum(-1) <= uniforms[:, step, None]
-                choice = below.sum(-1).clamp(max=scores.shape[-1] - 1)
-            elif temperature:
-                choice = torch.multinomial(scores.exp(), 1, generator=generator)[:, 0]
-            else:
-                choice = scores.argmax(dim=-1)
-            ids.append(choice + low_id)
+            drawn = None if uniforms is None else uniforms[:, step]
+            ids.append(_choose(scores, temperature, generator, drawn) + low_id)
             logprobs.append(scores)
         action_ids, action_logprobs = torch.stack(ids, 1), torch.stack(logprobs, 1)
         chosen = action_logprobs.gather(2, (action_ids - low_id)[..., None])[..., 0]
         return Decoded(action_ids, chosen, first_hidden, action_logprobs)
+
+    def _act_at_once(self, pixels: torch.Tensor, input_ids: torch.Tensor, lengths: torch.Tensor,
+                     temperature: float, generator: torch.Generator | None,
+                     uniforms: torch.Tensor | None) -> Decoded:
+        """Answer from the slots of one pass, each by itself; otherwise as act()."""
+        config = self.config
+        if config.parallel.head != 'discrete' or config.proprio_dim:
+            raise ValueError('this model decodes in parallel and regresses its actions or reads '
+                             "the robot's state; use Policy, or action_states()")
+        states = slot_states(self, self.encode_image(pixels), input_ids, lengths)
+        scores = self.action_logits(states[:, :-1]).float()  # (B, A, bins)
+        scores = torch.log_softmax(scores / (temperature or 1.0), dim=-1)
+        choice = _choose(scores, temperature, generator, uniforms)
+        chosen = scores.gather(2, choice[..., None])[..., 0]
+        low_id = config.action.vocab_end - config.action.bins
+        return Decoded(choice + low_id, chosen, states[:, 0], scores)
+
+
+def _choose(scores: torch.Tensor, temperature: float, generator: torch.Generator | None,
+            uniforms: torch.Tensor | None) -> torch.Tensor:
+    """Return one index (...) for each row of log-probabilities (..., bins); see Vla.act()."""
+    if not temperature:
+        return scores.argmax(dim=-1)
+    if uniforms is not None:
+        below = scores.double().exp().cumsum(-1) <= uniforms[..., None]
+        return below.sum(-1).clamp(max=scores.shape[-1] - 1)
+    rows = scores.exp().flatten(0, -2)
+    return torch.multinomial(rows, 1, generator=generator).view(scores.shape[:-1])
 
 
 class _WithoutDrawing(TorchFunctionMode):

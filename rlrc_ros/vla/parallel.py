@@ -22,7 +22,9 @@ model would predict it: the first at the prompt's last token, the lone space. Th
 states of one action into its numbers; the discrete variant takes each slot's most likely token,
 over the whole vocabulary, as official inference does.
 
-After moojink/openvla-oft (arXiv 2502.19645), whose key names the parts bear.
+After moojink/openvla-oft (arXiv 2502.19645), whose key names the parts bear. The discrete variant
+has the weights of a policy that decodes token after token, so one can be trained from the other:
+`rlrc sft --decoding parallel`.
 
 Legend: B batch, C cameras, T action_horizon, A numbers in an action, E hidden_size, V vocabulary.
 """
@@ -125,6 +127,16 @@ def action_states(model: 'Vla', pixels: torch.Tensor, input_ids: torch.Tensor,
     :param proprio: (B, proprio_dim) normalised; None for a model that reads none
     :return: (B, T x A + 1, E) after the final norm
     """
+    return slot_states(model, encode_context(model, pixels, proprio), input_ids, lengths)
+
+
+def slot_states(model: 'Vla', context: torch.Tensor, input_ids: torch.Tensor,
+                lengths: torch.Tensor) -> torch.Tensor:
+    """
+    Do as action_states() does, from an encoded context (B, context_tokens, E).
+
+    What input_ids hold behind a row's prompt is not looked at.
+    """
     config, decoder = model.config, model.language_model.model
     slots, device = config.action_tokens, input_ids.device
     ids = functional.pad(input_ids, (0, slots + 1), value=config.pad_token_id)
@@ -133,7 +145,7 @@ def action_states(model: 'Vla', pixels: torch.Tensor, input_ids: torch.Tensor,
     column = torch.arange(ids.shape[1], device=device)
     is_slot = (column >= lengths[:, None]) & (column < ends)
     text = decoder.embed_tokens(ids).masked_fill(is_slot[..., None], 0.0)
-    context = encode_context(model, pixels, proprio).to(text.dtype)
+    context = context.to(text.dtype)
     embeddings = torch.cat([text[:, :1], context, text[:, 1:]], dim=1)
     before = context.shape[1]
     visible = torch.arange(embeddings.shape[1], device=device) <= before + ends  # (B, L')
@@ -148,5 +160,11 @@ def regress(model: 'Vla', states: torch.Tensor) -> torch.Tensor:
 
 
 def most_likely_ids(model: 'Vla', states: torch.Tensor) -> torch.Tensor:
-    """Return token ids (B, T x A) of states (B, T x A + 1, E), over the whole vocabulary."""
-    return model.language_model.lm_head(states[:, :-1]).argmax(dim=-1)
+    """
+    Return token ids (B, T x A) of states (B, T x A + 1, E), over the whole vocabulary.
+
+    A quantised head that was cut to the action ids leaves the choice to those.
+    """
+    head, action = model.language_model.lm_head, model.config.action
+    lowest = action.vocab_end - action.bins if head.out_features == action.bins else 0
+    return head(states[:, :-1]).argmax(dim=-1) + lowest

@@ -38,7 +38,7 @@ from rlrc_ros.vla.checkpoint import (
     open_checkpoint,
 )
 from rlrc_ros.vla.config import ImageConfig, MAIN_CAMERA
-from rlrc_ros.vla.runtime import PromptTooLongError, Reuse
+from rlrc_ros.vla.runtime import BUCKET, PromptTooLongError, Reuse
 from rlrc_ros.vla.runtime_choice import (
     check_memory,
     check_runtime,
@@ -48,6 +48,8 @@ from rlrc_ros.vla.runtime_choice import (
 )
 import torch
 
+USUAL_PROMPT = 48
+"""Tokens; prompts up to here are prepared before the first control step."""
 logger = logging.getLogger(__name__)
 
 
@@ -285,7 +287,9 @@ class Policy:
     def warm_up(self) -> float:
         """Run twice on a blank image, so that the first real call is not slow; return its ms."""
         if self._runtime is not None:
-            for length in {len(self._encode(each)) for each in self.summary.instructions}:
+            lengths = {len(self._encode(each)) for each in self.summary.instructions}
+            # An operator's own sentence must not be captured while the arm waits.
+            for length in sorted(lengths | set(range(BUCKET, USUAL_PROMPT + 1, BUCKET))):
                 if length <= self._runtime.longest_prompt:
                     self._runtime.prepare(length)
         blank = self.blank_observation()

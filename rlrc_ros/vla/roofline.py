@@ -95,12 +95,14 @@ def projector_parameters(config: VlaConfig) -> int:
 
 def step_stages(config: VlaConfig, *, prompt_tokens: int = PROMPT_TOKENS,
                 decoder_bytes: float = 2.0, vision_bytes: float = 2.0, head_bytes: float = 2.0,
-                head_rows: int | None = None, one_pass: bool = False) -> tuple[Stage, ...]:
+                prefill_bytes: float | None = None, head_rows: int | None = None,
+                one_pass: bool = False) -> tuple[Stage, ...]:
     """
     Return what one step asks of a device.
 
     :param prompt_tokens: T, text tokens with BOS and prefix
     :param decoder_bytes: a weight of the decoder's layers; 0.53 is int4 with groups of 128
+    :param prefill_bytes: likewise in the prefill, where it reads another copy
     :param head_rows: rows of the head that are read; by default the action rows alone
     :param one_pass: all action tokens in the prefill, none decoded
     """
@@ -116,7 +118,8 @@ def step_stages(config: VlaConfig, *, prompt_tokens: int = PROMPT_TOKENS,
     read = weights * decoder_bytes + head * head_bytes
     stages = (
         Stage('vision', vision * vision_bytes, vision_work),
-        Stage('prefill', read, 2 * weights * prompt + 4 * prompt * prompt * inner
+        Stage('prefill', weights * (prefill_bytes or decoder_bytes) + head * head_bytes,
+              2 * weights * prompt + 4 * prompt * prompt * inner
               + 2 * head * (tokens if one_pass else 1)))
     if one_pass:
         return stages

@@ -122,6 +122,9 @@ class StepRuntime:
         CUDA, nothing elsewhere
     """
 
+    tail = 0
+    """Tokens behind the answer in the decoder's input."""
+
     def __init__(self, model: Vla, action_tokens: int | None = None, *, int8: bool = False,
                  reuse: Reuse = Reuse(), capture: Callable[[Step], Step] | None = None):
         config = model.config
@@ -150,13 +153,14 @@ class StepRuntime:
     @torch.inference_mode()
     def _allocate(self, pinned: bool) -> None:
         config, device, decoder = self._config, self.device, self._config.decoder
-        longest = min(LONGEST_PROMPT, decoder.max_length - self._patches - self._tokens)
+        others = self._patches + self._tokens + self.tail
+        longest = min(LONGEST_PROMPT, decoder.max_length - others)
         self.longest_prompt = max(longest - longest % BUCKET, 0)
-        slots = self.slots = self._patches + self.longest_prompt + self._tokens
+        slots = self.slots = others + self.longest_prompt
         size = config.image_size
         self._host_image = torch.zeros(size, size, 3, dtype=torch.uint8, pin_memory=pinned)
-        self._host_prompt = torch.zeros(self.longest_prompt + 1, dtype=torch.long,
-                                        pin_memory=pinned)
+        row = self.longest_prompt + (self._tokens + self.tail if self.tail else 0)
+        self._host_prompt = torch.zeros(row + 1, dtype=torch.long, pin_memory=pinned)
         self._host_ids = torch.zeros(self._tokens, dtype=torch.long, pin_memory=pinned)
         self._image = torch.zeros_like(self._host_image, device=device, pin_memory=False)
         # The prompt's tokens and, last, its length: one upload.
@@ -165,7 +169,7 @@ class StepRuntime:
         self._host_text = self._text = None
         if isinstance(table, HostEmbedding) and table.weight.device.type == 'cpu':
             # Read there before a graph starts, which could not wait for the host.
-            rows = (self.longest_prompt, decoder.hidden_size)
+            rows = (row, decoder.hidden_size)
             self._host_text = torch.zeros(rows, dtype=table.weight.dtype, pin_memory=pinned)
             self._text = torch.zeros(rows, dtype=self.dtype, device=device)
         self._text_ids: list[int] | None = None
@@ -175,8 +179,9 @@ class StepRuntime:
         self._ids = torch.zeros(self._tokens, dtype=torch.long, device=device)
         self._logits = torch.zeros(self._tokens, config.action.bins, device=device,
                                    dtype=self.dtype)
-        self.cache = [torch.zeros(2, layer.num_heads, slots, decoder.head_dim, device=device,
-                                  dtype=self.dtype) for layer in decoder.layers]
+        self.cache = [] if self.tail else [
+            torch.zeros(2, layer.num_heads, slots, decoder.head_dim, device=device,
+                        dtype=self.dtype) for layer in decoder.layers]
         self._turn = rotary_table(slots, decoder.head_dim, decoder.rope_theta, device, self.dtype)
         at = torch.arange(slots, device=device)
         self._mask = torch.zeros(slots, slots, device=device, dtype=self.dtype).masked_fill_(
@@ -318,16 +323,21 @@ class StepRuntime:
         :raises PromptTooLongError: longer than longest_prompt
         """
         bucket = self._bucket(prompt_length)
+        if bucket in self._prepared:
+            return
         self._prepared.add(bucket)
         self._prompt.fill_(self._config.pad_token_id)
         self._prompt[-1] = min(bucket, self.longest_prompt)
         if self._capture is not None:  # a capture runs its step on what lies in the buffers
             self._last_image = None
-        for name in ('prefill', 'decode', 'text'):
+        for name, size in self._needed(bucket):
             # Warming up decodes more tokens than an answer has, unless each begins anew.
             self._position.fill_(self._patches)
             self._step.zero_()
-            self._made(name, 0 if name == 'decode' else bucket)
+            self._made(name, size)
+
+    def _needed(self, bucket: int) -> tuple[tuple[str, int], ...]:
+        return ('prefill', bucket), ('decode', 0), ('text', bucket)
 
     def _bucket(self, prompt_length: int) -> int:
         bucket = -(-prompt_length // BUCKET) * BUCKET
@@ -354,26 +364,33 @@ class StepRuntime:
             return self._host_ids.numpy().copy()
         self._last_ids = None  # an exception below must not leave an answer that looks whole
         self._upload(image, prompt_ids, same_image)
+        self._launch(bucket, same_image)
+        self._host_ids.copy_(self._ids, non_blocking=True)
+        if self.device.type == 'cuda':
+            torch.cuda.current_stream().synchronize()
+        if not same_image:  # now that its keys and values are whole
+            self._last_image = image.copy()
+        self._last_ids = list(prompt_ids)
+        return self._host_ids.numpy().copy()
+
+    def _launch(self, bucket: int, same_image: bool) -> None:
+        """Run what leads from the uploads to the ids on the device."""
         self._made('text' if same_image else 'prefill', bucket)()
         decode = self._made('decode', 0)
         for _ in range(self._tokens - 1):
             decode()
-        self._host_ids.copy_(self._ids, non_blocking=True)
-        if self.device.type == 'cuda':
-            torch.cuda.current_stream().synchronize()
-        self._last_ids = list(prompt_ids)
-        return self._host_ids.numpy().copy()
 
     def _upload(self, image: np.ndarray, prompt_ids: list[int], same_image: bool) -> None:
         if not same_image:
             self._last_image = None
             self._host_image.numpy()[...] = image
             self._image.copy_(self._host_image, non_blocking=True)
-            self._last_image = image.copy()
         host = self._host_prompt.numpy()
         host[:] = self._config.pad_token_id
         host[:len(prompt_ids)] = prompt_ids
         host[-1] = len(prompt_ids)
+        if self.tail:
+            host[len(prompt_ids) + self._tokens] = self._config.eos_token_id
         self._prompt.copy_(self._host_prompt, non_blocking=True)
         if self._text is not None and prompt_ids != self._text_ids:
             table = self._model.language_model.model.embed_tokens

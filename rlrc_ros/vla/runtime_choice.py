@@ -19,13 +19,14 @@ Which way of running a model is the fastest here: measured once, remembered, sai
 `fast-bf16` and `fast-int8` are for CPUs: bf16 throughout, and bf16 with int8 matrices while
 decoding. `vla-cache` is the paper's rival, not exact (vla/vla_cache.py). `auto` times the ways
 that this device has, in turns, drops those whose logits leave the plain model's, and keeps the
-fastest; the answer lies in the user's cache folder under a key of device, threads, torch and
-architecture. Milliseconds of wall clock.
+fastest; a quantised model that is slower than its own shapes in bf16 is told so; the answer lies
+in the user's cache folder under a key of device, threads, torch and architecture. Milliseconds of
+wall clock.
 """
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import hashlib
 import json
 import logging
@@ -35,18 +36,23 @@ import platform
 import time
 
 import numpy as np
+import psutil
 from rlrc_ros.types import RUNTIMES
 from rlrc_ros.vla.checkpoint import CheckpointError, CheckpointSummary
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.images import to_pixels
-from rlrc_ros.vla.model import Vla
+from rlrc_ros.vla.model import skeleton, Vla
+from rlrc_ros.vla.one_pass import OnePassRuntime
+from rlrc_ros.vla.random_weights import random_model
 from rlrc_ros.vla.runtime import Reuse, StepRuntime
 from rlrc_ros.vla.vla_cache import VlaCacheRuntime
+from rlrc_ros.vla.widths import width_warnings
 import torch
 from torch.nn import functional
 
 LEAST_COSINE = 0.999
 """Of the first token's centred logits against the plain model; `auto` takes nothing below."""
+BF16 = 'unquantised'
 ROUNDS = 7
 PROBE_TOKENS = 20
 GIB = 2 ** 30
@@ -66,6 +72,8 @@ class Choice:
     """Median of a step by runtime."""
     cosines: dict[str, float]
     """Of the first token's centred logits against the plain model's, by runtime."""
+    bf16_ms: float | None = None
+    """Median of the same shapes unquantised, in bf16, where the model is quantised."""
     remembered: bool = False
 
     def __str__(self) -> str:
@@ -73,6 +81,16 @@ class Choice:
         times = ', '.join(f'{name} {value:.1f} ms (cosine {self.cosines[name]:.5f})'
                           for name, value in self.milliseconds.items())
         return f'runtime={self.runtime} {"remembered" if self.remembered else "measured"}: {times}'
+
+    @property
+    def advice(self) -> str | None:
+        """Return what to do where quantised weights are slower than bf16 ones, else None."""
+        if self.bf16_ms is None or self.milliseconds[self.runtime] <= self.bf16_ms:
+            return None
+        return (f'these quantised weights take {self.milliseconds[self.runtime]:.1f} ms a step '
+                f'here, the same shapes in bf16 {self.bf16_ms:.1f} ms: where memory allows, serve '
+                'the checkpoint that they were quantised from (its folder is the last `parent` in '
+                'provenance.json), or quantise with --prefill bf16')
 
 
 def check_runtime(name: str, device: str) -> str:
@@ -124,6 +142,9 @@ def check_memory(summary: CheckpointSummary, free_bytes: int, bytes_per_weight: 
     """
     # A quantised folder is smaller than its parameters in bf16, an fp32 one larger.
     weights = min(summary.parameters * bytes_per_weight, max(summary.weight_bytes, 1))
+    record = summary.config.quantization
+    if record is not None and record.prefill == 'bf16':
+        weights += 2 * summary.parts['decoder']
     if weights + ROOM_BYTES <= free_bytes:
         return
     fitting = [name for name, size in SCHEMES.items()
@@ -141,21 +162,35 @@ def make_runtime(model: Vla, name: str, action_tokens: int | None = None,
     """
     Build a runtime of a model that is in dtype_for()'s dtype.
 
-    :return: None for `eager`, and for an OpenVLA-OFT, which answers in one pass as it is
+    :return: None for `eager`, and for an OpenVLA-OFT that regresses, which runs as it is
     """
-    if name != 'eager' and model.config.parallel is not None:
+    if name != 'eager' and not has_runtime(model.config, name):
         logger.info('runtime=eager asked=%s: this model decodes in parallel', name)
         name = 'eager'
     if name == 'eager':
         return None
+    for warning in width_warnings(model):
+        logger.warning('%s', warning)
+    if model.config.parallel is not None:
+        return OnePassRuntime(model, action_tokens, reuse=reuse)
     if name == 'vla-cache':
         return VlaCacheRuntime(model, action_tokens)
     return StepRuntime(model, action_tokens, int8=name == 'fast-int8', reuse=reuse)
 
 
-def candidates(device: str) -> tuple[str, ...]:
-    """Return the runtimes that `auto` compares on a device."""
-    if not device.startswith('cuda') and has_bf16('cpu'):
+def has_runtime(config: VlaConfig, name: str = 'fast') -> bool:
+    """Tell whether a runtime is built for the way in which a model decodes."""
+    parallel = config.parallel
+    if parallel is None:
+        return True
+    return (name != 'vla-cache' and parallel.head == 'discrete'
+            and len(parallel.cameras) == 1 and not parallel.proprio_dim)
+
+
+def candidates(device: str, config: VlaConfig | None = None) -> tuple[str, ...]:
+    """Return the runtimes that `auto` compares on a device; packed kernels have their dtype."""
+    packed = config is not None and config.quantization is not None
+    if not device.startswith('cuda') and has_bf16('cpu') and not packed:
         return ('eager', 'fast', 'fast-bf16', 'fast-int8')
     return ('eager', 'fast')
 
@@ -167,18 +202,20 @@ def choose(model: Vla, device: str, memory: Path | None = None) -> Choice:
     :param model: in the device's usual dtype
     :param memory: the JSON file of earlier answers; by default the user's
     """
-    if model.config.parallel is not None:
+    if not has_runtime(model.config):
         return Choice('eager', {}, {})
     memory = memory or memory_file()
     key, known = _key(model.config, device), _read(memory)
     if key in known:
         choice = Choice(**known[key], remembered=True)
     else:
-        choice = measure(model, candidates(device))
+        choice = measure(model, candidates(device, model.config))
         entry = {'runtime': choice.runtime, 'milliseconds': choice.milliseconds,
-                 'cosines': choice.cosines}
+                 'cosines': choice.cosines, 'bf16_ms': choice.bf16_ms}
         _write(memory, {**known, key: entry})
     logger.info('%s', choice)
+    if choice.advice:
+        logger.warning('%s', choice.advice)
     return choice
 
 
@@ -210,7 +247,11 @@ def measure(model: Vla, names: tuple[str, ...]) -> Choice:
         steps[name] = lambda runtime=runtime: runtime.act(image, ids)
         steps[name]()
         cosines[name] = cosine(runtime.last_logits[0], reference)
-    times = {name: [] for name in names}
+    if config.quantization is not None and (unquantised := _unquantised(model)) is not None:
+        twin = make_runtime(unquantised, 'fast', reuse=Reuse(enabled=False))
+        steps[BF16] = lambda: twin.act(image, ids)
+        steps[BF16]()
+    times = {name: [] for name in steps}
     for _ in range(ROUNDS):
         for name, step in steps.items():
             start = time.perf_counter()
@@ -218,7 +259,22 @@ def measure(model: Vla, names: tuple[str, ...]) -> Choice:
             times[name].append((time.perf_counter() - start) * 1e3)
     medians = {name: round(float(np.median(each)), 3) for name, each in times.items()}
     agreeing = [name for name in names if cosines[name] >= LEAST_COSINE]
-    return Choice(min(agreeing, key=medians.get), medians, cosines)
+    bf16_ms = medians.pop(BF16, None)
+    return Choice(min(agreeing, key=medians.get), medians, cosines, bf16_ms)
+
+
+def _unquantised(model: Vla) -> Vla | None:
+    """Return random weights of a quantised model's shapes in bf16, None where they do not fit."""
+    device = model.language_model.model.norm.weight.device
+    config = replace(model.config, quantization=None)
+    # The embedding table is not timed, but it is made.
+    weights = sum(each.numel() for each in skeleton(config).parameters())
+    free = (torch.cuda.mem_get_info(device)[0] if device.type == 'cuda'
+            else psutil.virtual_memory().available)
+    if 2 * weights + ROOM_BYTES > free:
+        return None
+    dtype = torch.bfloat16 if has_bf16(device.type) else torch.float32
+    return random_model(config, device, dtype)
 
 
 def cosine(logits: torch.Tensor, reference: torch.Tensor) -> float:
@@ -237,7 +293,7 @@ def _key(config: VlaConfig, device: str) -> str:
     name = (torch.cuda.get_device_name(device) if device.startswith('cuda')
             else platform.processor() or platform.machine())
     sizes = json.dumps({part: config.to_json().get(part) for part in (
-        'towers', 'decoder', 'action', 'quantization')}, sort_keys=True)
+        'towers', 'decoder', 'action', 'parallel', 'quantization')}, sort_keys=True)
     digest = hashlib.sha256(sizes.encode()).hexdigest()[:16]
     return f'{name} | {torch.get_num_threads()} threads | torch {torch.__version__} | {digest}'
 

@@ -66,6 +66,16 @@ def test_what_is_paid_for_becomes_more_frequent(tiny, tmp_path):
     assert np.mean(earned[-2:]) > 0.7
 
 
+def test_a_policy_that_answers_in_one_pass_is_judged_as_it_acted(tmp_path):
+    """Its slots' log-probabilities are the drawn ones, and its policy moves."""
+    tiny = make_tiny_oft_checkpoint(tmp_path / 'one_pass', horizon=1, head='discrete')
+    config = rl_config(tiny, tmp_path, update_epochs=2, learning_rate=1e-3)
+    learner = make_learner(config)
+    metrics = learner.learn(play_noise(learner, config), 0)
+    assert metrics['first_ratio'] == pytest.approx(1.0, abs=1e-4)
+    assert metrics['approx_kl'] > 1e-6
+
+
 @pytest.mark.parametrize('temperature', [1.0, 0.6])
 def test_the_ratio_is_one_at_any_temperature(tiny, tmp_path, temperature):
     """What is drawn at a temperature is judged at it."""
@@ -266,7 +276,7 @@ def test_quantised_and_parallel_checkpoints_are_refused_before_anything_is_writt
         'int4', 'bf16', 'int4', 'int4', group_size=32))
     parallel = make_tiny_oft_checkpoint(tmp_path / 'oft', horizon=1)
     for folder, words in ((quantised, 'quantised already, and rl wants real weights'),
-                          (parallel, 'decodes 1 actions in parallel, as OpenVLA-OFT does')):
+                          (parallel, "answers 1 actions by OpenVLA-OFT's l1 head")):
         with pytest.raises(ValueError, match=words):
             rl(rl_config(folder, tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()

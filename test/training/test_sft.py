@@ -19,13 +19,18 @@ from dataclasses import replace
 import numpy as np
 from official_folders import golden, golden_folder
 import pytest
+from rlrc_ros.types import Observation
+from rlrc_ros.vla import prompt
 from rlrc_ros.vla.actions import ActionTokenizer
 from rlrc_ros.vla.checkpoint import open_checkpoint
+from rlrc_ros.vla.images import to_pixels
 from rlrc_ros.vla.model import skeleton
+from rlrc_ros.vla.policy import Policy
 from rlrc_training.augmentation import openvla_augment
 from rlrc_training.data import DemonstrationError, Episode, save_episode
-from rlrc_training.frames import draw, Frames, load_frames
+from rlrc_training.frames import action_chunks, draw, Frames, load_frames
 from rlrc_training.lora import merged_weights
+from rlrc_training.oft import oft_loss, OftBatch
 from rlrc_training.presets import preset
 from rlrc_training.sft import open_model, open_teacher, sft
 from rlrc_training.sft_config import SftConfig
@@ -277,3 +282,57 @@ def test_a_wrong_sft_option_is_refused(change, words):
     """Each error names the value."""
     with pytest.raises(ValueError, match=words):
         SftConfig(**change)
+
+
+@pytest.mark.parametrize(('horizon', 'init'), [(1, True), (8, False)])
+def test_a_policy_that_answers_in_one_pass_is_trained(tiny, demos, tmp_path, horizon, init):
+    """From a token-by-token policy or from scratch; its loss falls and its chunk is acted on."""
+    config = _config(demos, tmp_path / 'run', decoding='parallel', action_horizon=horizon,
+                     init=tiny if init else None, steps=8, learning_rate=3e-3, eval_every=8)
+    model, tokenizer, _, _ = open_model(config, CPU)
+    frames, _ = load_frames(config, model.config, tokenizer)
+    everything = Batch(np.arange(len(frames.images)), None)
+
+    def loss(of) -> float:
+        return float(batch_loss(of, None, config, frames, everything,
+                                soft_targets(of.config, 0.0), CPU).total)
+    before = loss(model)
+    opened = open_checkpoint(sft(config))
+    assert opened.summary.config.parallel.head == 'discrete'
+    assert loss(opened.model) < 0.9 * before
+    policy = Policy.open(config.out / 'checkpoint', 'cpu', runtime='fast')
+    observation = Observation(frames.images[0], 'put can on red plate')
+    assert len(policy.act(observation).actions) == horizon == opened.summary.action_horizon
+    again = replace(config, init=config.out / 'checkpoint', decoding='own', action_horizon=0)
+    assert open_model(again, CPU)[0].config == opened.summary.config
+
+
+def test_the_loss_of_one_pass_is_oft_s_and_no_teacher_forced_token_enters(tiny, demos, tmp_path):
+    """With hard targets it is oft_loss(); the tokens behind a prompt change nothing."""
+    config = _config(demos, tmp_path, init=tiny, decoding='parallel', action_horizon=2)
+    model, tokenizer, _, _ = open_model(config, CPU)
+    frames, _ = load_frames(config, model.config, tokenizer)
+    # Softened over no neighbour, the gripper hard anyway: plain cross-entropy of every token.
+    ours = batch_loss(model, None, config, frames, Batch(np.arange(6), None),
+                      soft_targets(model.config, 0.0), CPU).total
+    ids, lengths = prompt.pad([frames.prompts[frames.instruction[row]] for row in range(6)],
+                              model.config.pad_token_id)
+    pixels = to_pixels(torch.from_numpy(frames.images[:6]), model.config.towers)
+    theirs = oft_loss(model, OftBatch(pixels, ids, lengths, torch.from_numpy(
+        frames.actions[:6]).view(6, 2, 7))).total
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_a_chunk_stands_still_behind_its_episode():
+    """Actions never come from the next episode; the hand stays as it was."""
+    actions = np.arange(1, 11).reshape(5, 2).astype(float)
+    chunks = action_chunks(actions, [3, 2], 3)
+    assert chunks[0].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert chunks[2].tolist() == [[5, 6], [0, 6], [0, 6]]
+    assert chunks[3].tolist() == [[7, 8], [9, 10], [0, 10]]
+
+
+def test_an_answer_that_does_not_fit_behind_the_prompt_is_refused(tiny, demos, tmp_path):
+    """Before any data is read: what is asked for and what to set."""
+    with pytest.raises(ValueError, match='action_horizon 60 is 420 tokens.*--action-horizon 25'):
+        open_model(_config(demos, tmp_path, init=tiny, action_horizon=60), CPU)

@@ -21,10 +21,11 @@ import logging
 import numpy as np
 import pytest
 from rlrc_ros.vla.checkpoint import open_checkpoint
-from rlrc_ros.vla.config import LayerWidths, QuantizationConfig
+from rlrc_ros.vla.config import LayerWidths, ParallelConfig, QuantizationConfig
 from rlrc_ros.vla.fused import FusedLayer, good_width, run_layer
 from rlrc_ros.vla.images import to_pixels
 from rlrc_ros.vla.model import skeleton, Vla
+from rlrc_ros.vla.one_pass import OnePassRuntime
 from rlrc_ros.vla.operations import count_operations, WAITS
 from rlrc_ros.vla.quantized import HostEmbedding
 from rlrc_ros.vla.runtime import PromptTooLongError, Reuse, StepRuntime
@@ -120,6 +121,28 @@ def test_a_step_has_fewer_operations_than_the_plain_models(model: Vla):
     assert plain['aten.mm'] == 7 * layer_runs + head
     # Keys and values reach the cache in one copy; ids, logits and nothing else use the same.
     assert fused['aten.index_copy_'] == 3 * (head - 1) + 2 * head
+
+
+def test_counts_of_a_control_step_of_the_shipped_shapes():
+    """Seven tokens: the plain model, ours, and what a capture launches of it; then one pass."""
+    config, _ = preset('nano')
+    plain_model = Vla(config).requires_grad_(False).eval()
+    image, ids = _image(0, 128), _ids(20)
+    plain = count_operations(lambda: _plain(plain_model, image, ids)).total()
+    counts, launched = {}, {}
+    once = replace(config, parallel=ParallelConfig('discrete'))
+    for name, kind, model in (('in turn', StepRuntime, plain_model),
+                              ('one pass', OnePassRuntime, Vla(once).requires_grad_(False))):
+        launches = []
+
+        def capture(step, launches=launches):
+            return lambda: (launches.append(1), step())
+        runtime = kind(model.eval(), reuse=ALWAYS, capture=capture)
+        runtime.prepare(20)
+        counts[name] = count_operations(lambda runtime=runtime: runtime.act(image, ids)).total()
+        launched[name] = len(launches)
+    assert plain >= 1300 and counts['in turn'] <= 850 and counts['one pass'] <= 230
+    assert launched == {'in turn': 7, 'one pass': 2}
 
 
 def test_nothing_in_a_step_waits_for_the_device(model: Vla):
@@ -286,6 +309,20 @@ def test_the_same_moment_again_costs_no_operation(model: Vla):
     assert np.array_equal(runtime.act(image, ids), first)
     image[3, 3, 0] ^= 1
     assert count_operations(lambda: runtime.act(image, ids)).total() > 100
+
+
+def test_a_step_that_broke_leaves_nothing_to_reuse(model: Vla, monkeypatch):
+    """Half a cache is not taken for the image's: the next call computes all of it."""
+    runtime = StepRuntime(deepcopy(model))
+    image, ids = _image(0), _ids(9)
+    runtime.act(_image(1), ids)
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr('rlrc_ros.vla.runtime.run_layer', lambda *_: (_ for _ in ()).throw(
+            MemoryError('no room')))
+        runtime.act(image, ids)
+    for again in (ids, _ids(12)):
+        assert runtime.act(image, again).tolist() == \
+            _plain(model, image, again).action_ids[0].tolist()
 
 
 def test_tolerance_compares_with_the_image_that_was_computed():

@@ -25,7 +25,16 @@ from rlrc_ros.vla.checkpoint import CheckpointError, inspect
 from rlrc_ros.vla.config import QuantizationConfig
 from rlrc_ros.vla.model import Vla
 from rlrc_ros.vla.policy import Policy
-from rlrc_ros.vla.runtime_choice import check_memory, check_runtime, choose, GIB
+from rlrc_ros.vla.random_weights import random_model
+from rlrc_ros.vla.runtime_choice import (
+    check_memory,
+    check_runtime,
+    Choice,
+    choose,
+    GIB,
+    make_runtime,
+)
+from rlrc_ros.vla.widths import nearest_good, width_warnings
 from rlrc_training.presets import preset
 from tiny_vla import make_tiny_checkpoint
 import torch
@@ -50,6 +59,16 @@ def test_a_policy_answers_the_same_through_the_fast_runtime(folder):
         ours, theirs = (policy.act(_observation(seed)).actions[0] for policy in (fast, plain))
         assert np.array_equal(ours.to_vector(), theirs.to_vector())
     assert fast.timing.model_ms > 0
+
+
+def test_an_operators_own_sentence_finds_its_steps_made(folder):
+    """Warming up prepares usual prompt lengths, so that no control step captures anything."""
+    policy = Policy.open(folder, 'cpu', runtime='fast')
+    policy.warm_up()
+    made = set(policy._runtime._steps)
+    for sentence in ('go', 'put the small carrot on the red plate'):
+        policy.act(_observation(0, sentence))
+    assert set(policy._runtime._steps) == made
 
 
 def test_batches_and_long_prompts_go_to_the_plain_model_and_it_is_said_once(folder, caplog):
@@ -92,7 +111,13 @@ def test_a_gpu_with_too_little_memory_is_refused_with_the_scheme_that_fits(folde
         check_memory(big, 6 * GIB)
     with pytest.raises(CheckpointError, match='rlrc prune .* or set device:=cpu'):
         check_memory(big, 2 * GIB)
-    check_memory(replace(big, weight_bytes=4_000_000_000), 6 * GIB)  # quantised already
+    packed = replace(big, weight_bytes=4_000_000_000)
+    check_memory(packed, 6 * GIB)  # quantised already
+    both = replace(packed, parts={'decoder': 6_500_000_000}, config=replace(
+        big.config, quantization=QuantizationConfig(prefill='bf16')))
+    check_memory(both, 17 * GIB)  # the decoder in bf16 beside it
+    with pytest.raises(CheckpointError, match=r'needs 16\.3 GiB'):
+        check_memory(both, 6 * GIB)
 
 
 def test_a_choice_is_measured_once_and_remembered(tmp_path, caplog):
@@ -137,3 +162,48 @@ def test_what_leaves_the_plain_models_logits_is_not_chosen(monkeypatch):
     model.initialise(torch.Generator().manual_seed(0))
     monkeypatch.setattr(runtime_choice, 'cosine', lambda *_: 0.5)
     assert runtime_choice.measure(model, ('eager', 'fast')).runtime == 'eager'
+
+
+def _packed(**record) -> Vla:
+    config, _ = preset('tiny')
+    return random_model(replace(config, quantization=QuantizationConfig(**record)), 'cpu',
+                        torch.float32)
+
+
+def test_quantised_weights_are_timed_against_their_own_shapes_in_bf16(tmp_path, caplog):
+    """Both take turns; what was measured is remembered with the choice."""
+    memory, model = tmp_path / 'runtime.json', _packed(decoder='int4', group_size=32)
+    first, second = (choose(model, 'cpu', memory) for _ in range(2))
+    assert set(first.milliseconds) == {'eager', 'fast'} and first.bf16_ms > 0
+    assert second.remembered and second.bf16_ms == first.bf16_ms
+    assert choose(_packed(decoder='bf16'), 'cpu', memory).remembered is False
+
+
+def test_quantised_weights_that_are_slower_than_bf16_say_so_and_offer_it(tmp_path, monkeypatch,
+                                                                         caplog):
+    """The warning has both times and what to serve; faster ones need no advice."""
+    slow = Choice('fast', {'eager': 30.0, 'fast': 20.0}, {'eager': 1.0, 'fast': 1.0}, 10.0)
+    assert replace(slow, bf16_ms=25.0).advice is replace(slow, bf16_ms=None).advice is None
+    monkeypatch.setattr(runtime_choice, 'measure', lambda *_: slow)
+    with caplog.at_level(logging.WARNING):
+        choose(_packed(decoder='int8'), 'cpu', tmp_path / 'runtime.json')
+    (said,) = caplog.messages
+    assert '20.0 ms' in said and 'in bf16 10.0 ms' in said and 'provenance.json' in said
+
+
+def test_bf16_that_does_not_fit_is_not_made(monkeypatch):
+    """The comparison costs no memory that is not there."""
+    monkeypatch.setattr('psutil.virtual_memory', lambda: type('Memory', (), {'available': 2**20}))
+    assert runtime_choice.measure(_packed(decoder='int8'), ('eager', 'fast')).bf16_ms is None
+
+
+def test_a_width_that_misses_its_fast_path_is_said_with_the_nearest_that_hits_it(caplog):
+    """96 channels and groups of 64: 64 or 128 would do; whole groups say nothing."""
+    (said,) = width_warnings(_packed(decoder='int4', group_size=64))
+    assert 'mlp.down_proj' in said and '96 inputs, no multiple of 64' in said
+    assert f'nearest good width is {nearest_good(96, 64)}' in said
+    assert [nearest_good(each, 128) for each in (550, 600, 3)] == [512, 640, 128]
+    assert width_warnings(_packed(decoder='int4', group_size=32)) == []
+    with caplog.at_level(logging.WARNING):
+        make_runtime(_packed(decoder='nf4'), 'fast')
+    assert "bitsandbytes' block" in caplog.text
