@@ -28,7 +28,7 @@ Radians and seconds. One instance belongs to one thread at a time.
 import numpy as np
 
 try:
-    from ruckig import InputParameter, OutputParameter, Ruckig
+    from ruckig import InputParameter, OutputParameter, Result, Ruckig
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         'stream_hz needs the Python package ruckig. Type:  pip install ruckig   (or set '
@@ -50,12 +50,17 @@ class JointStream:
         self._now.max_velocity = [max_speed_rad_s] * _JOINTS
         self._now.max_acceleration = [max_acceleration_rad_s2] * _JOINTS
         self._now.max_jerk = [max_jerk_rad_s3] * _JOINTS
-        self._aimed = False
+        self._aimed = self._arrived = False
 
     @property
     def is_aimed(self) -> bool:
         """Whether there is anything to stream."""
         return self._aimed
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether the last tick ended at rest at the target."""
+        return self._arrived
 
     def aim(self, target_rad: np.ndarray, measured_rad: np.ndarray) -> None:
         """Take a new target (6,); a stream that has not begun begins at `measured_rad` (6,)."""
@@ -63,6 +68,7 @@ class JointStream:
             self._now.current_position = measured_rad.tolist()
             self._now.current_velocity = self._now.current_acceleration = [0.0] * _JOINTS
             self._aimed = True
+        self._arrived = False
         self._now.target_position = target_rad.tolist()
         self._now.target_velocity = self._now.target_acceleration = [0.0] * _JOINTS
 
@@ -75,5 +81,6 @@ class JointStream:
         result = self._otg.update(self._now, self._next)
         if int(result) < 0:
             raise RuntimeError(f'ruckig found no way to the target: {result}')
+        self._arrived = result == Result.Finished
         self._next.pass_to_input(self._now)
         return np.array(self._next.new_position)

@@ -146,16 +146,26 @@ class Pilot:
         self.activate(active=False)
         return self._outcome(_INACTIVE, command=command)
 
-    def hold(self, now: Now) -> JointCommand | None:
-        """Return a command to stay at the measured joints, or at the last target without them."""
-        joints = self.senses.joints
-        if not self.senses.feels(now):
-            return self._commanded
+    def hold(self, now: Now, *, with_pose: bool = True) -> JointCommand | None:
+        """
+        Return a command to stay at the measured joints, or at the last target without them.
+
+        :param with_pose: False leaves `T_base_ee` the identity: another thread than the pilot's
+            must not use its kinematics
+        """
+        joints, commanded = self.senses.joints, self._commanded
+        if joints is None or not self.senses.feels(now):
+            return commanded
         finger_m = min(max(joints.finger_m, FINGER_CLOSED_M), FINGER_OPEN_M)
-        if self._commanded is not None:
-            finger_m = self._commanded.finger_m  # a hand that holds something keeps its grip
-        return JointCommand(
-            joints.arm_rad, finger_m, self._gate.kinematics.forward(joints.arm_rad))
+        if commanded is not None:
+            finger_m = commanded.finger_m  # a hand that holds something keeps its grip
+        pose = self._gate.kinematics.forward(joints.arm_rad) if with_pose else np.eye(4)
+        return JointCommand(joints.arm_rad, finger_m, pose)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a condition (not a refused action) keeps the arm where it is."""
+        return self._held_for is not None
 
     @property
     def has_commanded(self) -> bool:

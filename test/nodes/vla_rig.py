@@ -43,7 +43,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rlrc_ros.arm.limits import ARM_JOINTS, INITIAL_RAD
-from rlrc_ros.nodes.vla_node import VlaNode
+from rlrc_ros.nodes.vla_node import EXECUTOR_THREADS, VlaNode
 from rlrc_ros.types import Action, ActionChunk, Observation
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Bool, Float64MultiArray, String, UInt32
@@ -119,7 +119,7 @@ class VlaRig:
                 Parameter(name, value=value) for name, value in values.items()], **doors)
         self.bench = Bench(self._contexts[1], namespace, image_type)
         self._executors = [
-            MultiThreadedExecutor(4, context=self._contexts[0]),
+            MultiThreadedExecutor(EXECUTOR_THREADS, context=self._contexts[0]),
             SingleThreadedExecutor(context=self._contexts[1])]
         self._threads = []
         for executor, node in zip(self._executors, (self.node, self.bench), strict=True):
