@@ -50,6 +50,14 @@ NEW_YAWS_RAD = tuple(np.deg2rad((22.5, 67.5, 112.5, 157.5)))
 """Halfway between the yaws that training shows (ours)."""
 JOINT_OFFSET_RAD, WRIST_OFFSET_RAD = 0.15, 0.6
 
+CHOICE_OBJECTS = ('carrot', 'bread', 'plastic bottle', '7up can', 'zucchini', 'banana',
+                  'hamburger', 'golf ball')
+CHOICE_RECEPTACLES = ('plate', 'cloth', 'pizza', 'gramophone disk')
+"""Eight of the seen objects and four receptacles (ours): the most that two CPU cores learned."""
+CHOICE_HALF_M, CHOICE_STEP_M = (0.09, 0.12), 0.03
+CHOICE_RECEPTACLES_APART_M, CHOICE_APART_M = 0.125, 0.085
+"""Least distances of two receptacles, and of an object from anything (ours): nothing overlaps."""
+
 PARAPHRASES = (
     'place {object} on {receptacle}', 'set {object} down on {receptacle}',
     'move {object} onto {receptacle}', 'lay {object} on top of {receptacle}',
@@ -67,7 +75,7 @@ class Axis:
     """One axis: the group it counts to, and what it shows."""
 
     group: str
-    """`IND`, `Vision`, `Semantics`, `Execution` or `OOD`."""
+    """`IND`, `Vision`, `Semantics`, `Execution`, `OOD`; ours: `Choice`, `Choice OOD`."""
     shows: str
 
 
@@ -79,6 +87,13 @@ def _ring() -> np.ndarray:
     return cells[outer] + GRID_CENTRE_M
 
 
+def _choice_cells() -> np.ndarray:
+    x, y = (np.arange(-half, half + 1e-9, CHOICE_STEP_M) for half in CHOICE_HALF_M)
+    return np.stack(np.meshgrid(x, y, indexing='ij'), axis=-1).reshape(-1, 2) + GRID_CENTRE_M
+
+
+CHOICE_CELLS_M = _choice_cells()
+"""(63, 2) world x, y of the sets in which the words choose."""
 RING_M = _ring()
 """(28, 2) world x, y of the positions that training never shows."""
 
@@ -122,6 +137,26 @@ def _second(rng: np.random.Generator, names: tuple[str, ...]) -> Placement:
     extra = Extra(_pick(rng, others), tuple(_pick(rng, free).tolist()),
                   float(_pick(rng, YAWS_RAD)) if names is SEEN_OBJECTS else 0.0)
     return replace(base, extras=(extra,))
+
+
+def _choice(rng: np.random.Generator, objects: tuple[str, ...] = CHOICE_OBJECTS,
+            receptacles: tuple[str, ...] = CHOICE_RECEPTACLES, tables=SEEN_TABLES) -> Placement:
+    """Put two objects and two receptacles anywhere; which of them counts, only the words say."""
+    while True:
+        spots = CHOICE_CELLS_M[rng.choice(len(CHOICE_CELLS_M), 4, replace=False)]
+        gaps = np.linalg.norm(spots[:, None] - spots[None], axis=-1)
+        if (gaps[2, 3] > CHOICE_RECEPTACLES_APART_M
+                and min(gaps[0, 1], gaps[:2, 2:].min()) > CHOICE_APART_M):
+            break
+    things = [objects[index] for index in rng.choice(len(objects), 2, replace=False)]
+    places = [receptacles[index] for index in rng.choice(len(receptacles), 2, replace=False)]
+    spot = [tuple(each.tolist()) for each in spots]
+    return Placement(
+        suite='put25', object_name=things[0], receptacle_name=places[0], object_xy_m=spot[0],
+        receptacle_xy_m=spot[2], object_yaw_rad=float(_pick(rng, YAWS_RAD)),
+        table=int(_pick(rng, tables)),
+        extras=(Extra(things[1], spot[1], float(_pick(rng, YAWS_RAD))),
+                Extra(places[1], spot[3])))
 
 
 def _position(rng: np.random.Generator) -> Placement:
@@ -170,6 +205,10 @@ _AXES: dict[str, tuple[Axis, Callable[[np.random.Generator], Placement]]] = {
     'object_moved': (Axis('Execution', 'the object jumps at step 5'), _object_moved),
     'ood': (Axis('OOD', 'unseen objects on unseen tables'),
             partial(_base, objects=UNSEEN_OBJECTS, tables=UNSEEN_TABLES)),
+    'choice': (Axis('Choice', 'two of eight objects, two of four receptacles: words decide'),
+               _choice),
+    'choice_ood': (Axis('Choice OOD', 'the same with unseen objects on unseen tables'),
+                   partial(_choice, objects=UNSEEN_OBJECTS, tables=UNSEEN_TABLES)),
 }
 
 def _officially(sampler: Callable[[np.random.Generator], Placement],

@@ -15,7 +15,8 @@
 """
 Named sizes of the model: the config is all that differs between nano and 7B.
 
-`nano` trains on two CPU cores; `tiny` only proves in tests that everything fits together.
+`nano` and `choice` train on two CPU cores, the second for the sets in which words choose among the
+things in view, three times as deep; `tiny` only proves in tests that everything fits together.
 """
 
 from itertools import product
@@ -31,6 +32,9 @@ from rlrc_ros.vla.config import (
     VlaConfig,
 )
 from rlrc_ros.vla.prompt import PREFIX_TEXT, SPECIAL_TOKENS, train_tokenizer
+from rlrc_sim.axes import CHOICE_RECEPTACLES
+from rlrc_sim.objects_25 import OBJECTS_25
+from rlrc_sim.receptacles_25 import RECEPTACLES_25
 from rlrc_sim.scene import OBJECTS, RECEPTACLES
 from tokenizers import Tokenizer
 
@@ -44,14 +48,20 @@ def suite_instructions() -> tuple[str, ...]:
     return tuple(f'put {thing} on {place}' for thing, place in product(OBJECTS, RECEPTACLES))
 
 
-def small_tokenizer() -> Tokenizer:
-    """Train the tokenizer of the small presets on the suite's instructions."""
-    return train_tokenizer(suite_instructions(), TEXT_VOCABULARY)
+def choice_instructions() -> tuple[str, ...]:
+    """Return the instructions of PutOnPlate25 and of its sets in which the words choose."""
+    sentences = product(OBJECTS_25, (*CHOICE_RECEPTACLES, *RECEPTACLES_25))
+    return tuple(dict.fromkeys(f'put {thing} on {place}' for thing, place in sentences))
 
 
-def _config(tokenizer: Tokenizer, *, width: int, tower_depth: int, tower_heads: int,
-            image_size: int, patch_size: int, hidden_size: int, num_heads: int, layers: int,
-            intermediate_size: int) -> VlaConfig:
+def small_tokenizer(sentences: tuple[str, ...] | None = None) -> Tokenizer:
+    """Train the tokenizer of the small presets, on the small task's instructions by default."""
+    return train_tokenizer(sentences or suite_instructions(), TEXT_VOCABULARY)
+
+
+def _config(tokenizer: Tokenizer, sentences: tuple[str, ...], *, width: int, tower_depth: int,
+            tower_heads: int, image_size: int, patch_size: int, hidden_size: int, num_heads: int,
+            layers: int, intermediate_size: int) -> VlaConfig:
     """Describe a small OpenVLA: a DINOv2-like and a SigLIP-like tower, a LLaMA-like decoder."""
     tower = {'embed_dim': width, 'depth': tower_depth, 'num_heads': tower_heads,
              'mlp_hidden': 4 * width, 'image_size': image_size, 'patch_size': patch_size,
@@ -66,7 +76,7 @@ def _config(tokenizer: Tokenizer, *, width: int, tower_depth: int, tower_heads: 
             layers=(LayerWidths(num_heads, intermediate_size),) * layers, max_length=256),
         action=ActionConfig(vocab_end=vocab_end, prefix_token_id=_prefix_id(tokenizer), bins=BINS),
         bos_token_id=SPECIAL_TOKENS.index('<s>'), eos_token_id=SPECIAL_TOKENS.index('</s>'),
-        pad_token_id=SPECIAL_TOKENS.index('<pad>'), instructions=suite_instructions())
+        pad_token_id=SPECIAL_TOKENS.index('<pad>'), instructions=sentences)
 
 
 def _prefix_id(tokenizer: Tokenizer) -> int:
@@ -80,6 +90,9 @@ PRESETS = {
     'nano': {'width': 128, 'tower_depth': 3, 'tower_heads': 4, 'image_size': 128,
              'patch_size': 32, 'hidden_size': 192, 'num_heads': 6, 'layers': 4,
              'intermediate_size': 512},
+    'choice': {'width': 128, 'tower_depth': 3, 'tower_heads': 4, 'image_size': 128,
+               'patch_size': 32, 'hidden_size': 192, 'num_heads': 6, 'layers': 12,
+               'intermediate_size': 512},
     'tiny': {'width': 32, 'tower_depth': 2, 'tower_heads': 2, 'image_size': 64, 'patch_size': 16,
              'hidden_size': 64, 'num_heads': 4, 'layers': 2, 'intermediate_size': 96},
 }
@@ -94,5 +107,6 @@ def preset(name: str) -> tuple[VlaConfig, Tokenizer]:
     """
     if name not in PRESETS:
         raise ValueError(f'preset {name!r} is not known; there are: {", ".join(PRESETS)}')
-    tokenizer = small_tokenizer()
-    return _config(tokenizer, **PRESETS[name]), tokenizer
+    sentences = choice_instructions() if name == 'choice' else suite_instructions()
+    tokenizer = small_tokenizer(sentences)
+    return _config(tokenizer, sentences, **PRESETS[name]), tokenizer

@@ -238,8 +238,8 @@ class Collector:
                             uniforms=torch.from_numpy(uniforms).to(pixels.device))
         action_ids = decoded.action_ids.cpu()
         for row, (n, moment) in enumerate(zip(group, moments)):
-            chunk = action_chunk(action_ids[row].numpy(), self._actions, self._stats,
-                                 self._batcher.config.action.horizon)
+            chunk = action_chunk(self._stats.unnormalise(
+                self._actions.decode(action_ids[row].numpy())[None]))
             self._pool.send(n, 'step', chunk.actions[0])
             rollout.moments[t, n] = moment
         rollout.bins[t, group] = action_ids - self._batcher.low_id

@@ -108,12 +108,28 @@ def open_model(config: SftConfig, device: torch.device) -> tuple[Vla, Tokenizer,
         vla, tokenizer = preset(config.preset)
         model = Vla(vla)
         model.initialise(torch.Generator().manual_seed(config.seed))
+        if config.warm_start is not None:
+            _copy_what_fits(open_checkpoint(config.warm_start).model, model)
         return model, tokenizer, {}, {}
     # Frozen weights under adapters need no fp32; weights that train do.
     halved = config.precision == 'bf16' and config.lora_rank
     opened = open_checkpoint(config.init, device, torch.bfloat16 if halved else torch.float32)
     return (opened.model.requires_grad_(True), opened.tokenizer,
             statistics_document(opened.summary.folder), opened.summary.provenance)
+
+
+@torch.no_grad()
+def _copy_what_fits(source: Vla, model: Vla) -> None:
+    theirs, ours = source.state_dict(), model.state_dict()
+    fitting = [name for name, each in ours.items()
+               if name in theirs and theirs[name].shape == each.shape]
+    if not fitting:
+        raise ValueError('no tensor of --warm-start has the name and shape of one of the preset; '
+                         'choose a checkpoint of the same hidden_size, or leave it away')
+    for name in fitting:
+        ours[name].copy_(theirs[name])
+    log.info('warm start tensors=%d of=%d parameters=%d', len(fitting), len(ours),
+             sum(ours[name].numel() for name in fitting))
 
 
 def open_teacher(config: SftConfig, model: Vla, tokenizer: Tokenizer, statistics: dict,

@@ -35,6 +35,9 @@ class SftConfig:
     """Size of a model trained from scratch; ignored with --init."""
     init: Path | None = None
     """Checkpoint to start from instead of fresh weights."""
+    warm_start: Path | None = None
+    """With --preset: checkpoint whose tensors are copied where name and shape are the same; what
+    it lacks, further layers for example, begins fresh."""
     dataset_name: str = 'rlrc_put_on_plate'
     """The unnorm_key under which the action statistics are saved."""
     episodes: int | None = None
@@ -119,6 +122,9 @@ class SftConfig:
         if self.keep_zeros and self.lora_rank:
             raise ValueError('keep_zeros holds weights at zero, adapters of lora_rank '
                              f'{self.lora_rank} would be added to them; choose one')
+        if self.warm_start is not None and self.init is not None:
+            raise ValueError(f'--init {self.init} begins with all of a checkpoint, --warm-start '
+                             f'{self.warm_start} with what fits a preset; choose one')
         if self.keep_statistics and self.init is None:
             raise ValueError('keep_statistics takes those of --init; give --init CHECKPOINT')
         if not 0.0 <= self.ema_decay < 1.0:

@@ -51,18 +51,23 @@ def soft_targets(vla: VlaConfig, sigma: float) -> torch.Tensor:
 
 
 class AuxiliaryHead(nn.Module):
-    """Image tokens (B, P, E) → positions (B, 9) in metres; exists during training only."""
+    """
+    Image tokens (B, P, E) and the words' mean (B, E) → positions (B, 9) in metres.
+
+    Exists during training only. The words choose among the things in view, by a gate.
+    """
 
     def __init__(self, vla: VlaConfig):
         super().__init__()
         self.squeeze = nn.Linear(vla.decoder.hidden_size, 16)
-        self.hidden = nn.Linear(16 * vla.num_patches, 128)
-        self.out = nn.Linear(128, 9)
+        self.hidden = nn.Linear(16 * vla.num_patches, 256)
+        self.gate = nn.Linear(vla.decoder.hidden_size, 256)
+        self.out = nn.Linear(256, 9)
 
-    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+    def forward(self, patches: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
         """Regress object, plate and end-effector positions."""
         x = functional.gelu(self.squeeze(patches)).flatten(1)
-        return self.out(functional.gelu(self.hidden(x)))
+        return self.out(functional.gelu(self.hidden(x)) * (1.0 + self.gate(words)))
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,13 @@ def token_losses(vla: VlaConfig, logits: torch.Tensor, targets: torch.Tensor, so
     return torch.cat([token_loss, end_loss[:, None]], dim=1), action_logprobs
 
 
+def _mean_of_words(model: Vla, input_ids: torch.Tensor, prompt_end: torch.Tensor) -> torch.Tensor:
+    """Return the mean embedding (B, E) of the prompt's tokens, at norm sqrt(E)."""
+    inside = torch.arange(input_ids.shape[1], device=input_ids.device)[None] < prompt_end
+    embedded = model.language_model.model.embed_tokens(input_ids).float() * inside[..., None]
+    return functional.normalize(embedded.sum(1), dim=-1) * embedded.shape[-1] ** 0.5
+
+
 def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, frames: Frames,
                batch: Batch, soft: torch.Tensor, device: torch.device,
                teacher: Vla | None = None) -> Losses:
@@ -172,8 +184,9 @@ def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, f
     position = torch.zeros((), device=device)
     if auxiliary is not None:
         truth = torch.from_numpy(frames.positions_m[rows]).to(device)
+        words = _mean_of_words(model, input_ids, where[:, :1])
         position = functional.smooth_l1_loss(
-            auxiliary(patches.float()), truth * 10.0, beta=0.1)
+            auxiliary(patches.float(), words), truth * 10.0, beta=0.1)
     with torch.no_grad():
         low_id = vla.action.vocab_end - vla.action.bins
         best = action_logprobs.argmax(-1)

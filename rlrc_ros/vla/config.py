@@ -226,6 +226,9 @@ class ParallelConfig:
         _require(self.proprio_layout in ('', *layouts),
                  f'proprio_layout {self.proprio_layout!r} is none of {self.proprio_dim} numbers; '
                  f'there are: {", ".join(layouts) or "none of that length"}')
+
+
+@dataclass(frozen=True)
 class QuantizationConfig:
     """How the weights of a quantised checkpoint are stored; quantized.py builds it."""
 

@@ -182,8 +182,7 @@ class Policy:
             ids = self._decode_fast(observations, prepared, start)
             if ids is not None:
                 return self._actions.decode(ids).reshape(shape)
-        pixels = images.to_pixels(torch.from_numpy(prepared).to(self._device), config.towers)
-        pixels = pixels.reshape(len(observations), -1, *pixels.shape[2:]).to(self._dtype)
+        pixels = self._pixels(prepared)
         proprio = self._proprio(observations)
         input_ids, lengths = prompt.pad(
             [self._encode(observation.instruction) for observation in observations],
@@ -220,6 +219,13 @@ class Policy:
                                      f'{image.shape}')
                 prepared.append(images.prepare(image, self._config))
         return np.stack(prepared)
+
+    def _pixels(self, prepared: np.ndarray) -> torch.Tensor:
+        """Return pixels (B, C x 3 x towers, H, W) of the pictures (B x C, H, W, 3)."""
+        pixels = images.to_pixels(
+            torch.from_numpy(prepared).to(self._device), self._config.towers)
+        cameras = len(self._config.cameras)
+        return pixels.reshape(len(prepared) // cameras, -1, *pixels.shape[2:]).to(self._dtype)
 
     def _proprio(self, observations: Sequence[Observation]) -> torch.Tensor | None:
         """Return the normalised robot states (B, proprio_dim), or None where none is read."""

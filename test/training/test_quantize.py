@@ -194,7 +194,7 @@ def test_options_out_of_bounds_are_refused(options, words):
     (['--group-size', '64', '--decoder', 'bf16', '--vision', 'int4', '--short-groups', 'head'],
      'does not divide the 32 inputs of vision_backbone.*Set --group-size 32'),
     (['--group-size', '32', '--data', 'nowhere'], 'no demonstrations in nowhere.*rlrc collect'),
-    (['--plan', '8b'], "'8b'.*7b, nano, tiny")])
+    (['--plan', '8b'], "'8b'.*7b, nano, choice, tiny")])
 def test_what_does_not_fit_the_model_is_refused(folder, tmp_path, capsys, options, words):
     """Each ends in one line that says what to type, and writes nothing."""
     out = tmp_path / 'out'

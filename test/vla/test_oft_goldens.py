@@ -99,7 +99,7 @@ def test_the_pass_equals_the_official_one_stage_by_stage(opened, arrays, cameras
              *(layer.register_forward_pre_hook(lambda module, inputs: layers.append(inputs[0]))
                for layer in decoder.layers)]
     with torch.no_grad():
-        pixels, state = policy._pixels(seen), policy._proprio(seen)
+        pixels, state = policy._pixels(policy._prepared(seen)), policy._proprio(seen)
         ids, lengths = prompt.pad([policy._encode(GOLDEN_INSTRUCTION)], 32000)
         patches = model.encode_image(pixels)
         states = parallel.action_states(model, pixels, ids, lengths, state)
@@ -156,7 +156,7 @@ def test_the_discrete_head_gives_the_official_tokens(opened, arrays, cameras, pr
     with torch.no_grad():
         ids, lengths = prompt.pad([policy._encode(GOLDEN_INSTRUCTION)], 32000)
         states = parallel.action_states(
-            model, policy._pixels(seen), ids, lengths, policy._proprio(seen))
+            model, policy._pixels(policy._prepared(seen)), ids, lengths, policy._proprio(seen))
         _near(model.action_logits(states[0, :-1]), arrays[f'{name}::discrete::logits_action_ids'],
               f'{name} logits')
         assert (parallel.most_likely_ids(model, states)[0].tolist()
