@@ -114,9 +114,11 @@ class Pilot:
     def stop(self, *, stopped: bool) -> None:
         """Latch or release the user's stop."""
         self.stopped = stopped
-        if not stopped:
+        if stopped:
+            self._restart()
+        else:
             self.senses.forgive()
-        self._restart()
+            self._begin_anew()  # the last target is no place to go back to
 
     def set_dry_run(self, *, dry_run: bool) -> None:
         """Switch between commanding and only computing."""

@@ -198,6 +198,9 @@ class Senses:
     def _jumped(self, arm_rad: np.ndarray, arrived_s: float) -> bool:
         if self.joints is None or not self._guards.max_joint_jump_rad:
             return False
+        if self._latched is not None and (
+                self._latched.reason is StopReason.JOINT_STATE_INVALID):
+            return True  # until somebody has looked
         moved = np.abs(arm_rad - self.joints.arm_rad)  # (6,)
         possible = (self._guards.max_joint_jump_rad
                     + JOINT_SPEED_RAD_S * (arrived_s - self.joints.arrived_s))
@@ -205,7 +208,7 @@ class Senses:
         if moved[joint] <= possible:
             return False
         # It has not turned: the driver lost its zero, or is another arm's.
-        self._latched = self._latched or Rejection(
+        self._latched = Rejection(
             StopReason.JOINT_STATE_INVALID,
             f'{ARM_JOINTS[joint]} jumped by {moved[joint]:.2f} rad from one joint state to '
             'the next. See that the joint states are true, then call ~/reset_stop')

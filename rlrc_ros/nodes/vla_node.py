@@ -43,7 +43,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from rclpy.exceptions import ParameterException
-from rclpy.executors import MultiThreadedExecutor
+from rclpy.executors import Executor, MultiThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -547,10 +547,18 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def spin_once(executor: Executor) -> None:
+    """Serve one callback, or none within 0.2 s, on an executor whose node may drop its topics."""
+    try:
+        executor.spin_once(timeout_sec=0.2)
+    except InvalidHandle:
+        pass  # rclpy adds a subscription's events to its wait set while a clean-up destroys it
+
+
 def _spin(executor: MultiThreadedExecutor, ended: Event, failures: list[Exception]) -> None:
     try:
         while not ended.is_set():
-            executor.spin_once(timeout_sec=0.2)
+            spin_once(executor)
     except Exception as error:  # handed to the main thread, which holds the arm first
         failures.append(error)
     finally:

@@ -48,7 +48,7 @@ class Watchdog:
         self._node, self._pilot, self._output = node, pilot, output
         self._parameters, self._now, self._alarm = parameters, now, alarm
         self._fed_s, self._graph_seen_s = monotonic(), 0.0
-        self._alarmed = False
+        self._alarmed = self._met_driver = False
 
     @property
     def alarmed(self) -> bool:
@@ -80,8 +80,8 @@ class Watchdog:
 
     def _look_at_graph(self) -> Rejection | None:
         was, interbotix = self._pilot.obstacle, self._parameters.command_style == 'interbotix'
-        if (was is not None and was.reason is StopReason.DRIVER_GONE and interbotix
-                and self._pilot.has_commanded):
+        gone = was is not None and was.reason is StopReason.DRIVER_GONE
+        if gone and interbotix and self._met_driver:
             return was  # a driver that comes back has forgotten its profile: configure anew
         for publisher in self._output.publishers:
             topic = publisher.topic_name
@@ -95,4 +95,5 @@ class Watchdog:
                 return Rejection(
                     StopReason.DRIVER_GONE, f'nobody listens to {topic}: the driver of the arm '
                     f'is not there; {remedy}')
+        self._met_driver = True
         return None

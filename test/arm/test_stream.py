@@ -44,6 +44,15 @@ def test_speed_acceleration_and_jerk_stay_within_their_bounds() -> None:
 def test_it_arrives_and_stays() -> None:
     """The last target is reached exactly, and the stream rests there."""
     target = np.linspace(-0.2, 0.2, 6)
+    stream = JointStream(RATE_HZ, SPEED, ACCELERATION, JERK)
+    stream.aim(target, np.zeros(6))
+    ticks = 0
+    while not stream.has_arrived:
+        reached, ticks = stream.next_rad(), ticks + 1
+    assert ticks > 5
+    assert reached == pytest.approx(target, abs=1e-9)
+    stream.aim(-target, np.zeros(6))
+    assert not stream.has_arrived
     positions = streamed([np.zeros(6), target])
     assert positions[-1] == pytest.approx(target, abs=1e-9)
     assert positions[-2] == pytest.approx(target, abs=1e-9)
