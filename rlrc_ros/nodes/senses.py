@@ -241,6 +241,13 @@ class Senses:
         """Return how long ago the newest image arrived, in steady seconds."""
         return now.steady_s - self._newest_arrived_s
 
+    def ages_s(self, now: Now) -> dict[str, float]:
+        """Return how long ago the newest image and joint state arrived, where one has."""
+        arrived = {'image': self.frame, 'joint_state': self.joints, **{
+            f'{camera}_image': frame for camera, frame in self._extra_frames.items()}}
+        return {f'{name}_age_s': round(now.steady_s - entry.arrived_s, 3)
+                for name, entry in arrived.items() if entry is not None}
+
     def image_age_s(self, stamp_ns: int, now: Now) -> float:
         """Return the age of an image by its stamp; 0 in lockstep, where time waits for us."""
         return 0.0 if self._lockstep else (now.ros_ns - stamp_ns) * 1e-9

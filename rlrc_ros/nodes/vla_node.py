@@ -47,6 +47,7 @@ from rclpy.executors import Executor, MultiThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import SignalHandlerOptions
 from rlrc_ros.arm.commands import command_style, to_stamp
 from rlrc_ros.arm.safety import JointCommand, Rejection, SafetyGate
@@ -67,7 +68,7 @@ from rlrc_ros.nodes.senses import Frame, Guards, Now, Senses
 from rlrc_ros.nodes.slot import ActingPolicy, InferenceWorker
 from rlrc_ros.nodes.timings import Timings
 from rlrc_ros.nodes.watchdog import Watchdog
-from rlrc_ros.nodes.xs_driver import XsDriver
+from rlrc_ros.nodes.xs_driver import HOT_CELSIUS, MotorTemperatures, XsDriver
 from rlrc_ros.types import StopReason
 from rlrc_ros.vla.checkpoint import CheckpointSummary, inspect
 from rlrc_ros.vla.policy import Policy
@@ -107,6 +108,7 @@ class VlaNode(LifecycleNode):
         self._service_group = MutuallyExclusiveCallbackGroup()
         self._watch_group = MutuallyExclusiveCallbackGroup()
         self._output: ArmOutput | None = None
+        self._temperatures: MotorTemperatures | None = None
         self._watchdog: Watchdog | None = None
         self._latched: Rejection | None = None
         self._failure: Exception | None = None
@@ -118,7 +120,7 @@ class VlaNode(LifecycleNode):
         self._summary: CheckpointSummary | None = None
         self._configured_entities: list[Callable[[], object]] = []
         declare_parameters(self)
-        self._reporter = Reporter(self, self._lock, self._about, self._counted)
+        self._reporter = Reporter(self, self._lock, self._about, self._counted, self._warnings)
         self.add_on_set_parameters_callback(parameter_guard(lambda: self._reporter.state))
         guard_transitions(self)
         self._action_out = self.create_publisher(Float64MultiArray, '~/action', COMMAND_QOS)
@@ -216,9 +218,12 @@ class VlaNode(LifecycleNode):
         choice = {'unnorm_key': parameters.unnorm_key} if parameters.unnorm_key else {}
         commands = command_style(parameters.command_style, parameters.robot_name)
         stream = joint_stream(parameters)
+        self._temperatures = None
         if parameters.command_style == 'interbotix':
             XsDriver(self, parameters.robot_name).prepare(
                 AHEAD_TICKS / parameters.stream_hz if stream is not None else 1.25 * period_s)
+            self._temperatures = MotorTemperatures(self, parameters.robot_name)
+            self._configured_entities.append(self._temperatures.end)
         self.get_logger().info(
             f'loading checkpoint={parameters.checkpoint} parameters={summary.parameters} '
             f'image_px={summary.image_size_px} action_horizon={summary.action_horizon} '
@@ -252,6 +257,7 @@ class VlaNode(LifecycleNode):
     def _open_topics(self, image_type: type) -> None:
         parameters = self._settings
         reliability = ReliabilityPolicy[parameters.sensor_reliability.upper()]
+        sensors = {'image', 'joint_states', *parameters.extra_topics().values()}
         # In the order in which they must be served: episode and instruction before the image.
         for message_type, topic, callback, qos in (
                 (UInt32, 'episode', self._on_episode, LATCHED),
@@ -269,7 +275,9 @@ class VlaNode(LifecycleNode):
             subscription = self.create_subscription(
                 message_type, topic, callback, qos, callback_group=self._sensor_group,
                 event_callbacks=SubscriptionEventCallbacks(
-                    incompatible_qos=self._tell_incompatible(topic)))
+                    incompatible_qos=self._tell_incompatible(topic)),
+                qos_overriding_options=(QoSOverridingOptions.with_default_policies()
+                                        if topic in sensors else None))
             self._configured_entities.append(
                 lambda subscription=subscription: self.destroy_subscription(subscription))
         timers = [(1.0 / parameters.tick_hz, self._control, self._control_group),
@@ -424,6 +432,8 @@ class VlaNode(LifecycleNode):
                 self._reporter.timings.count('answers', now.steady_s)
                 self._reporter.timings.measure('inference', answer.inference_s)
             outcome = self._pilot.tick(now, answer)
+            if outcome.action is not None:
+                self._reporter.timings.measure('gate', monotonic() - now.steady_s)
             if self._watchdog.alarmed:
                 return  # it took so long that the arm is held: what was decided is out of date
             if outcome.question is not None:
@@ -491,10 +501,19 @@ class VlaNode(LifecycleNode):
         with self._lock:
             if self._pilot is None:
                 return {}
-            return {'checkpoint': self._settings.checkpoint,
+            now, senses = self._now(), self._pilot.senses
+            celsius = self._temperatures.celsius if self._temperatures is not None else {}
+            return {'checkpoint': self._settings.checkpoint, **senses.ages_s(now),
                     'missed_deadlines': self._pilot.missed_deadlines,
+                    **{f'motor_celsius_{joint}': value for joint, value in celsius.items()},
                     **{f'refused_{reason.value}': count
                        for reason, count in self._pilot.refusals.items()}}
+
+    def _warnings(self) -> list[str]:
+        if self._temperatures is None:
+            return []
+        return [f'motor {joint} has {value} degrees Celsius; let it rest above {HOT_CELSIUS}'
+                for joint, value in self._temperatures.celsius.items() if value >= HOT_CELSIUS]
 
 
 def joint_stream(parameters: VlaParameters) -> 'JointStream | None':

@@ -18,7 +18,8 @@ A stand-in for Interbotix' xs_sdk node that behaves as the real driver does, wit
 Same interfaces (interbotix_xs_msgs, built by scripts/interbotix_interfaces.sh), same joint order,
 joint_states at 100 Hz, the arm moves by the time profile that it was given (2000 ms by default),
 and the same carelessness: no watchdog, no clamp, no check for NaN, only the length of a command is
-looked at, and a request that cannot be met gets an empty answer. The motors are a trapezoid of
+looked at, a change of mode lets the arm sag for a moment, and a request that cannot be met gets an
+empty answer. The motors are a trapezoid of
 speed in time from where each joint is; the gripper in linear_position takes the distance between
 the fingers. Radians, metres, seconds.
 """
@@ -26,7 +27,7 @@ the fingers. Radians, metres, seconds.
 from time import monotonic
 
 from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand
-from interbotix_xs_msgs.srv import OperatingModes, RobotInfo
+from interbotix_xs_msgs.srv import OperatingModes, RegisterValues, RobotInfo
 import numpy as np
 import rclpy
 from rclpy.node import Node
@@ -38,6 +39,7 @@ from rlrc_ros.arm.limits import (
     JOINT_UPPER_RAD,
     SLEEP_RAD,
 )
+from rlrc_ros.nodes.xs_driver import PROFILE_REGISTERS
 from sensor_msgs.msg import JointState
 
 JOINT_STATE_HZ = 100.0
@@ -56,6 +58,8 @@ class FakeXsSdk(Node):
         self.ignores_modes = False
         self.silent = False
         self.effort = 50.0
+        self.mode_changes: list[str] = []
+        self.celsius = [30, 31, 32, 33, 34, 35]
         self.commands: list[tuple[float, np.ndarray]] = []
         self.finger_distances_m: list[float] = []
         self._from = self._to = np.array(INITIAL_RAD)
@@ -68,6 +72,8 @@ class FakeXsSdk(Node):
             JointSingleCommand, 'commands/joint_single', self._on_single, 10)
         self.create_service(RobotInfo, 'get_robot_info', self._on_info)
         self.create_service(OperatingModes, 'set_operating_modes', self._on_modes)
+        self.create_service(RegisterValues, 'set_motor_registers', self._on_set_registers)
+        self.create_service(RegisterValues, 'get_motor_registers', self._on_get_registers)
         self.create_timer(1.0 / JOINT_STATE_HZ, self._publish)
 
     def q_rad(self, now_s: float) -> np.ndarray:
@@ -112,9 +118,26 @@ class FakeXsSdk(Node):
 
     def _on_modes(self, request: OperatingModes.Request, response: object) -> object:
         if request.name in self.modes and not self.ignores_modes:
+            self.mode_changes.append(request.name)
             self.modes[request.name] = (request.mode, request.profile_type)
             self.profile_s[request.name] = (
                 request.profile_velocity / 1e3, request.profile_acceleration / 1e3)
+        return response
+
+    def _on_set_registers(self, request: RegisterValues.Request, response: object) -> object:
+        if request.name in self.profile_s and request.reg in PROFILE_REGISTERS:
+            changed = list(self.profile_s[request.name])
+            changed[PROFILE_REGISTERS.index(request.reg)] = request.value / 1e3
+            self.profile_s[request.name] = tuple(changed)
+        return response
+
+    def _on_get_registers(self, request: RegisterValues.Request, response: object) -> object:
+        motors = {'arm': 6, 'gripper': 1}.get(request.name, 0)
+        if request.reg == 'Present_Temperature' and request.name == 'arm':
+            response.values = self.celsius
+        elif request.reg in PROFILE_REGISTERS and motors:
+            value_s = self.profile_s[request.name][PROFILE_REGISTERS.index(request.reg)]
+            response.values = [round(value_s * 1e3)] * motors
         return response
 
     def _publish(self) -> None:
