@@ -73,7 +73,7 @@ from rlrc_ros.types import StopReason
 from rlrc_ros.vla.checkpoint import CheckpointSummary, inspect
 from rlrc_ros.vla.policy import Policy
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_msgs.msg import Bool, Float64MultiArray, String, UInt32
+from std_msgs.msg import Bool, Float64MultiArray, MultiArrayDimension, String, UInt32
 from std_srvs.srv import SetBool, Trigger
 
 if TYPE_CHECKING:
@@ -446,8 +446,7 @@ class VlaNode(LifecycleNode):
 
     def _send(self, outcome: Outcome, now: Now) -> None:
         if outcome.action is not None:
-            self._action_out.publish(
-                Float64MultiArray(data=outcome.action.to_vector().astype(float).tolist()))
+            self._action_out.publish(labelled(outcome))
         if outcome.image_age_s is not None:
             self._reporter.timings.measure('image_age', outcome.image_age_s)
         if outcome.command is None:
@@ -514,6 +513,19 @@ class VlaNode(LifecycleNode):
             return []
         return [f'motor {joint} has {value} degrees Celsius; let it rest above {HOT_CELSIUS}'
                 for joint, value in self._temperatures.celsius.items() if value >= HOT_CELSIUS]
+
+
+def labelled(outcome: Outcome) -> Float64MultiArray:
+    """
+    Return the policy's seven numbers as ~/action carries them.
+
+    The label of its one dimension is `REASON STAMP_NS`: `none` where the action was commanded,
+    else why it was refused, and the stamp of the image that it answers. import-bags reads both.
+    """
+    message = Float64MultiArray(data=outcome.action.to_vector().astype(float).tolist())
+    message.layout.dim = [MultiArrayDimension(
+        label=f'{outcome.reason.value} {outcome.stamp_ns}', size=7, stride=7)]
+    return message
 
 
 def joint_stream(parameters: VlaParameters) -> 'JointStream | None':

@@ -32,6 +32,8 @@ from rlrc_ros.nodes.senses import Now
 from rlrc_ros.types import StopReason
 
 GRAPH_PERIOD_S = 0.1
+ONLOOKERS = ('recorder_node', 'rosbag2_recorder', 'rosbag2_transport_recorder')
+"""Nodes that listen to commands and drive no arm."""
 
 
 class Watchdog:
@@ -90,7 +92,9 @@ class Watchdog:
                 return Rejection(
                     StopReason.OTHER_COMMANDER, f'{others} other publisher(s) on {topic}. End '
                     'them, or set exclusive:=false')
-            if self._node.count_subscribers(topic) == 0 and not self._pilot.dry_run:
+            heard = any(info.node_name not in ONLOOKERS
+                        for info in self._node.get_subscriptions_info_by_topic(topic))
+            if not heard and not self._pilot.dry_run:
                 remedy = 'start it' + (', then clean up and configure vla_node' * interbotix)
                 return Rejection(
                     StopReason.DRIVER_GONE, f'nobody listens to {topic}: the driver of the arm '
