@@ -47,9 +47,11 @@ NAMES = [*ARM_JOINTS, 'gripper', 'left_finger', 'right_finger']
 
 
 class FakeXsSdk(Node):
-    """The driver in namespace `wx250s`; its joint states go to `joint_states` beside it."""
+    """The driver in namespace `wx250s`; its joint states go to `joint_states`."""
 
-    def __init__(self, context: rclpy.Context, namespace: str) -> None:
+    def __init__(
+        self, context: rclpy.Context, namespace: str, joint_states: str | None = None,
+    ) -> None:
         super().__init__('xs_sdk', context=context, namespace=f'{namespace}/wx250s')
         self.modes = {'arm': ('position', 'time'), 'gripper': ('pwm', 'time')}
         self.profile_s = {'arm': (2.0, 0.3), 'gripper': (2.0, 0.3)}
@@ -65,7 +67,8 @@ class FakeXsSdk(Node):
         self._from = self._to = np.array(INITIAL_RAD)
         self._finger_m = FINGER_OPEN_M
         self._began_s = monotonic()
-        self._states = self.create_publisher(JointState, f'{namespace}/joint_states', 10)
+        self._states = self.create_publisher(
+            JointState, joint_states or f'{namespace}/joint_states', 10)
         self.create_subscription(
             JointGroupCommand, 'commands/joint_group', self._on_group, 10)
         self.create_subscription(
