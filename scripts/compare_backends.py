@@ -24,8 +24,8 @@ sim: vla_node commands sim_bridge, in lockstep, as `rlrc demo` does. ros2_contro
 the topics of the controllers below /wx250s, with stamps that say `now`. interbotix: in real time,
 through the fake xs_sdk driver of the tests, which has the simulated arm in its hands. Writes
 out/backends.json; `--plot` draws what the driver was told in the first episode against the limits.
-Time passes at `--real-time-factor` of the clock's; less than 1 on a busy machine says so in the
-file.
+Simulated time, the fake motors' too, passes at `--real-time-factor` of the clock's: on a busy
+machine less than 1 gives the policy the time that it has on an idle one; the file says which.
 """
 
 import argparse

@@ -66,7 +66,7 @@ class FakeXsSdk(Node):
         self.finger_distances_m: list[float] = []
         self._from = self._to = np.array(INITIAL_RAD)
         self._finger_m = FINGER_OPEN_M
-        self._began_s = monotonic()
+        self._began_s = self.now_s()
         self._states = self.create_publisher(
             JointState, joint_states or f'{namespace}/joint_states', 10)
         self.create_subscription(
@@ -78,6 +78,10 @@ class FakeXsSdk(Node):
         self.create_service(RegisterValues, 'set_motor_registers', self._on_set_registers)
         self.create_service(RegisterValues, 'get_motor_registers', self._on_get_registers)
         self.create_timer(1.0 / JOINT_STATE_HZ, self._publish)
+
+    def now_s(self) -> float:
+        """Return the time on the clock that the motors live by."""
+        return monotonic()
 
     def q_rad(self, now_s: float) -> np.ndarray:
         """Return where the joints are: a trapezoid of speed over the profile's time."""
@@ -97,7 +101,7 @@ class FakeXsSdk(Node):
     def _on_group(self, message: JointGroupCommand) -> None:
         if message.name != 'arm' or len(message.cmd) != 6:
             return  # the driver logs an error and does nothing
-        now_s = monotonic()
+        now_s = self.now_s()
         self._from, self._to = self.q_rad(now_s), np.array(message.cmd, dtype=np.float64)
         self._began_s = now_s
         self.commands.append((now_s, self._to))
@@ -149,7 +153,7 @@ class FakeXsSdk(Node):
         message = JointState(name=NAMES)
         message.header.stamp = self.get_clock().now().to_msg()
         fingers = [self._finger_m, -self._finger_m]
-        message.position = [*self.q_rad(monotonic()).tolist(), 0.0, *fingers]
+        message.position = [*self.q_rad(self.now_s()).tolist(), 0.0, *fingers]
         message.velocity = [0.0] * 9
         message.effort = [self.effort] * 7 + [0.0, 0.0]
         self._states.publish(message)

@@ -21,6 +21,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nodes.vla_rig import ScriptedPolicy, VlaRig, wait_for
 import numpy as np
 import pytest
+from rlrc_ros.nodes.robot_probe import check_profile
 
 pytest.importorskip(
     'interbotix_xs_msgs.msg', reason='bash scripts/interbotix_interfaces.sh builds '
@@ -65,6 +66,20 @@ def test_it_settles_the_profile_and_drives() -> None:
         first, last = driver.commands[0][1], driver.commands[-1][1]
         assert 0 < np.abs(last - first).max() < 0.2
         wait_for(lambda: np.abs(driver.q_rad(driver.commands[0][0] + 1.0) - first).max() < 0.5)
+
+
+def test_the_doctor_reads_the_drivers_profile() -> None:
+    """2000 ms before vla_node was configured: said, no fault; 250 ms after it."""
+    with driven() as (rig, driver):
+        robot = 'wx250s'
+        wait_for(lambda: check_profile(rig.node, robot))
+        before = check_profile(rig.node, robot)
+        assert before['ok']
+        assert '[2000]: not fit for 5 Hz' in before['found']
+        assert rig.configure()
+        assert check_profile(rig.node, robot)['found'] == (
+            'mode position, time profile [250] ms')
+        assert check_profile(rig.node, 'nobody') is None
 
 
 def test_an_arm_in_another_mode_is_put_into_position_mode() -> None:

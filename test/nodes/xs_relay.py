@@ -20,8 +20,6 @@ joints come back as the driver's joint_states at 100 Hz, on `/wx250s/joint_state
 simulation is reset it drives nothing until the next command: joints that leap say so.
 """
 
-from time import monotonic
-
 from nodes.fake_xs_sdk import FakeXsSdk, NAMES
 import numpy as np
 import rclpy
@@ -39,11 +37,11 @@ class XsRelay(FakeXsSdk):
     """A driver whose motors are those of the simulation; keeps what was commanded and measured."""
 
     def __init__(self, context: rclpy.Context) -> None:
+        self._newest: JointState | None = None
         super().__init__(context, '', '/wx250s/joint_states')
         self.measured: list[tuple[float, np.ndarray]] = []
         self.episodes_began: list[int] = []
         """For each episode how many commands had come before it."""
-        self._newest: JointState | None = None
         self._driving = False
         self._arm = self.create_publisher(
             JointTrajectory, '/arm_controller/joint_trajectory', 1)
@@ -51,6 +49,10 @@ class XsRelay(FakeXsSdk):
             JointTrajectory, '/gripper_controller/joint_trajectory', 1)
         self.create_subscription(JointState, '/joint_states', self._on_joints, 10)
         self.create_timer(1.0 / DRIVE_HZ, self._drive)
+
+    def now_s(self) -> float:
+        """Return simulated time, so that a simulation slower than life keeps its proportions."""
+        return 0.0 if self._newest is None else self._stamp_ns() * 1e-9
 
     def _stamp_ns(self) -> int:
         stamp = self._newest.header.stamp
@@ -65,8 +67,9 @@ class XsRelay(FakeXsSdk):
             self._driving = False
             self.episodes_began.append(len(self.commands))
             self._from = self._to = q_rad
+            self._began_s = self.now_s()
             self._finger_m = by_name[FINGER_JOINT]
-        self.measured.append((monotonic(), q_rad))
+        self.measured.append((self.now_s(), q_rad))
 
     def _on_group(self, message: object) -> None:
         super()._on_group(message)
@@ -79,7 +82,7 @@ class XsRelay(FakeXsSdk):
         # meant for the one before.
         stamp_ns = self._stamp_ns()
         self._arm.publish(one_point(
-            ARM_JOINTS, self.q_rad(monotonic()).tolist(), stamp_ns, 1.0 / DRIVE_HZ))
+            ARM_JOINTS, self.q_rad(self.now_s()).tolist(), stamp_ns, 1.0 / DRIVE_HZ))
         self._hand.publish(one_point((FINGER_JOINT,), (self._finger_m,), stamp_ns, 1.0 / DRIVE_HZ))
 
     def _publish(self) -> None:
