@@ -44,13 +44,14 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rlrc_ros.arm.limits import ARM_JOINTS, JOINT_LOWER_RAD, JOINT_UPPER_RAD
 from rlrc_ros.nodes.parameters import defaults
-from rlrc_ros.paths import shipped_checkpoint
+from rlrc_ros.paths import config_file, shipped_checkpoint
 from rlrc_ros.vla.checkpoint import inspect
 from rlrc_sim.bridge_node import Conductor
 from rlrc_training.demo import arguments, BRING_UP_S
 from rlrc_training.intervals import rate_with_interval
 from rlrc_training.node_process import NodeProcess
 from rlrc_training.provenance import machine, source_commit
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKENDS = ('sim', 'ros2_control', 'interbotix')
@@ -101,6 +102,8 @@ def nodes_of(backend: str, options: argparse.Namespace, folder: Path,
     summary = inspect(shipped_checkpoint())
     height_px, width_px = summary.image_size_px
     lockstep = backend == 'sim'
+    vla_sim = yaml.safe_load(config_file('vla_sim.yaml').read_text(encoding='utf-8'))[
+        '/**/vla_node']['ros__parameters']
     environment = {'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
                    'OMP_NUM_THREADS': '1'}
     policy = {
@@ -109,7 +112,10 @@ def nodes_of(backend: str, options: argparse.Namespace, folder: Path,
         'command_style': 'interbotix' if backend == 'interbotix' else 'joint_trajectory'}
     if lockstep:
         policy['max_inference_s'] = 30.0
-    elif options.stream_hz:
+    else:  # ages are taken on the steady clock too
+        policy |= {name: vla_sim[name] / options.real_time_factor for name in (
+            'max_image_age_s', 'max_joint_state_age_s', 'max_inference_s')}
+    if not lockstep and options.stream_hz:
         policy['stream_hz'] = options.stream_hz
     arm = {'mode': 'lockstep' if lockstep else 'real_time', 'first_seed': options.first_seed,
            'episodes': options.episodes, 'image_height_px': height_px, 'image_width_px': width_px,

@@ -67,6 +67,8 @@ class Outcome:
     question: Question | None = None
     """To be put to the policy."""
     dry_run: bool = False
+    upcoming: tuple[Action, ...] = ()
+    """What the policy has planned for the steps after `action`."""
     image_age_s: float | None = None
     """Where a step closed: how old its image was then."""
 
@@ -163,6 +165,10 @@ class Pilot:
             finger_m = commanded.finger_m  # a hand that holds something keeps its grip
         pose = self._gate.kinematics.forward(joints.arm_rad) if with_pose else np.eye(4)
         return JointCommand(joints.arm_rad, finger_m, pose)
+
+    def pose_of(self, arm_rad: np.ndarray) -> np.ndarray:
+        """Return the end effector's pose (4, 4) in the base at joint angles (6,)."""
+        return self._gate.kinematics.forward(arm_rad)
 
     @property
     def is_held(self) -> bool:
@@ -316,7 +322,7 @@ class Pilot:
             self._v_commanded_rad_s = (result.arm_rad - q_from) / self._gate.limits.period_s
             self._commanded, self._q_commanded_rad = result, result.arm_rad
         self._holding, self._held_for, self._refused = False, None, _DRIVING
-        return self._close(_DRIVING, result, action, now)
+        return self._close(_DRIVING, result, action, now, plan.after(self._step))
 
     def _refuse(self, refusal: Rejection, action: Action | None, now: Now) -> Outcome:
         self.refusals[refusal.reason] += 1
@@ -335,13 +341,14 @@ class Pilot:
 
     def _close(
         self, verdict: Rejection, command: JointCommand | None, action: Action | None, now: Now,
+        upcoming: tuple[Action, ...] = (),
     ) -> Outcome:
         frame, self._open = self._open, None
         self._step += 1
         self._answer(frame.stamp_ns, command)
         return Outcome(
             verdict.reason, verdict.detail, command, frame.stamp_ns, action, None,
-            self.dry_run, max(self.senses.image_age_s(frame.stamp_ns, now),
+            self.dry_run, upcoming, max(self.senses.image_age_s(frame.stamp_ns, now),
                               now.steady_s - frame.arrived_s))
 
     def _answer_again(self) -> JointCommand | None:

@@ -61,6 +61,7 @@ from rlrc_ros.nodes.doors import (
     read_parameters,
 )
 from rlrc_ros.nodes.image_message import decode, ImageError
+from rlrc_ros.nodes.motion_markers import intended_motion
 from rlrc_ros.nodes.parameters import VlaParameters
 from rlrc_ros.nodes.pilot import Outcome, Pilot
 from rlrc_ros.nodes.reports import Reporter
@@ -75,6 +76,7 @@ from rlrc_ros.vla.policy import Policy
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Bool, Float64MultiArray, MultiArrayDimension, String, UInt32
 from std_srvs.srv import SetBool, Trigger
+from visualization_msgs.msg import MarkerArray
 
 if TYPE_CHECKING:
     from rlrc_ros.arm.stream import JointStream
@@ -125,6 +127,7 @@ class VlaNode(LifecycleNode):
         guard_transitions(self)
         self._action_out = self.create_publisher(Float64MultiArray, '~/action', COMMAND_QOS)
         self._target_out = self.create_publisher(PoseStamped, '~/target_pose', COMMAND_QOS)
+        self._motion_out = self.create_publisher(MarkerArray, '~/intended_motion', COMMAND_QOS)
         self._timing_out = self.create_publisher(Float64MultiArray, '~/timing', COMMAND_QOS)
         for service, name, callback in (
                 (Trigger, '~/stop', self._on_stop), (Trigger, '~/reset_stop', self._on_reset_stop),
@@ -449,12 +452,15 @@ class VlaNode(LifecycleNode):
             self._action_out.publish(labelled(outcome))
         if outcome.image_age_s is not None:
             self._reporter.timings.measure('image_age', outcome.image_age_s)
+        joints = self._pilot.senses.joints
+        if outcome.action is not None and joints is not None:
+            self._motion_out.publish(intended_motion(
+                outcome, self._pilot.pose_of(joints.arm_rad), self._settings.base_frame))
         if outcome.command is None:
             return
         self._target_out.publish(self._as_pose(outcome.command, outcome.stamp_ns))
         if outcome.dry_run:
             return
-        joints = self._pilot.senses.joints
         self._output.send(outcome.command, self._stamp(outcome),
                           None if joints is None else joints.arm_rad)
         self._reporter.timings.count(
