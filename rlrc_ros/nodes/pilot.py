@@ -71,6 +71,8 @@ class Outcome:
     """What the policy has planned for the steps after `action`."""
     image_age_s: float | None = None
     """Where a step closed: how old its image was then."""
+    image_arrived_s: float = 0.0
+    """Likewise: when that image arrived, on the steady clock."""
 
 
 class Pilot:
@@ -348,8 +350,9 @@ class Pilot:
         self._answer(frame.stamp_ns, command)
         return Outcome(
             verdict.reason, verdict.detail, command, frame.stamp_ns, action, None,
-            self.dry_run, upcoming, max(self.senses.image_age_s(frame.stamp_ns, now),
-                              now.steady_s - frame.arrived_s))
+            self.dry_run, upcoming, max(
+                self.senses.image_age_s(frame.stamp_ns, now), now.steady_s - frame.arrived_s),
+            frame.arrived_s)
 
     def _answer_again(self) -> JointCommand | None:
         """Return the command already sent when a simulation shows the same image once more."""

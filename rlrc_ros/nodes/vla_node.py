@@ -114,6 +114,7 @@ class VlaNode(LifecycleNode):
         self._watchdog: Watchdog | None = None
         self._latched: Rejection | None = None
         self._failure: Exception | None = None
+        self._sent_s = 0.0
         self._stopped = False
         self._dry_run = False
         self._episode: int | None = None
@@ -443,35 +444,35 @@ class VlaNode(LifecycleNode):
                 self._worker.slot.ask(outcome.question)
             self._send(outcome, now)
             if answer is not None and outcome.image_age_s is not None:
-                self._tell_timing(outcome, answer.inference_s, now)
+                self._tell_timing(outcome, answer.inference_s)
             if self._reporter.state == 'active':
                 self._reporter.say(outcome.reason, outcome.detail)
 
     def _send(self, outcome: Outcome, now: Now) -> None:
-        if outcome.action is not None:
-            self._action_out.publish(labelled(outcome))
+        """Send the command, and then what is for eyes and bags."""
+        joints, command = self._pilot.senses.joints, outcome.command
+        if command is not None and not outcome.dry_run:
+            self._output.send(command, self._stamp(outcome),
+                              None if joints is None else joints.arm_rad)
+            self._reporter.timings.count(
+                'steps' if outcome.reason is StopReason.NONE else 'holds', now.steady_s)
+        self._sent_s = monotonic()
         if outcome.image_age_s is not None:
             self._reporter.timings.measure('image_age', outcome.image_age_s)
-        joints = self._pilot.senses.joints
-        if outcome.action is not None and joints is not None:
-            self._motion_out.publish(intended_motion(
-                outcome, self._pilot.pose_of(joints.arm_rad), self._settings.base_frame))
-        if outcome.command is None:
-            return
-        self._target_out.publish(self._as_pose(outcome.command, outcome.stamp_ns))
-        if outcome.dry_run:
-            return
-        self._output.send(outcome.command, self._stamp(outcome),
-                          None if joints is None else joints.arm_rad)
-        self._reporter.timings.count(
-            'steps' if outcome.reason is StopReason.NONE else 'holds', now.steady_s)
+        if outcome.action is not None:
+            self._action_out.publish(labelled(outcome))
+            if joints is not None and self._motion_out.get_subscription_count():
+                self._motion_out.publish(intended_motion(
+                    outcome, self._pilot.pose_of(joints.arm_rad), self._settings.base_frame))
+        if command is not None:
+            self._target_out.publish(self._as_pose(command, outcome.stamp_ns))
 
     def _stamp(self, outcome: Outcome) -> int:
         return outcome.stamp_ns if self._settings.command_stamp == 'image' else 0
 
-    def _tell_timing(self, outcome: Outcome, inference_s: float, now: Now) -> None:
+    def _tell_timing(self, outcome: Outcome, inference_s: float) -> None:
         """Publish image age, inference and the node's own share of this step, in seconds."""
-        overhead_s = outcome.image_age_s - inference_s + monotonic() - now.steady_s
+        overhead_s = self._sent_s - outcome.image_arrived_s - inference_s
         self._reporter.timings.measure('overhead', overhead_s)
         self._timing_out.publish(Float64MultiArray(
             data=[outcome.image_age_s, inference_s, overhead_s]))
@@ -548,7 +549,9 @@ def _to_ns(stamp: object) -> int:
     return stamp.sec * 1_000_000_000 + stamp.nanosec
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(
+    argv: list[str] | None = None, make_node: Callable[[], VlaNode] = VlaNode,
+) -> int:
     """Run vla_node until SIGINT or SIGTERM; the arm is held before the process ends."""
     # The policy's thread gives the interpreter up in each of its many small operations, and by
     # default waits up to 5 ms to get it back from the executor's threads.
@@ -560,7 +563,7 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: ended.set())
     rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        node = VlaNode()
+        node = make_node()
     except (ParameterException, ValueError) as error:
         print(f'vla_node: {error}', file=sys.stderr)
         rclpy.try_shutdown()
