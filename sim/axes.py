@@ -211,6 +211,7 @@ _AXES: dict[str, tuple[Axis, Callable[[np.random.Generator], Placement]]] = {
                    partial(_choice, objects=UNSEEN_OBJECTS, tables=UNSEEN_TABLES)),
 }
 
+
 def _officially(sampler: Callable[[np.random.Generator], Placement],
                 rng: np.random.Generator) -> Placement:
     return replace(sampler(rng), suite='official')

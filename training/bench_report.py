@@ -22,13 +22,13 @@ and largest block beside it: rows of one block met the same machine.
 from pathlib import Path
 
 import matplotlib
+from matplotlib import pyplot
 import numpy as np
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.roofline import Device, step_stages
 from rlrc_training.bench_rows import Row, ROWS
 
-matplotlib.use('Agg')
-from matplotlib import pyplot  # noqa: E402  (a backend without a screen comes first)
+matplotlib.use('Agg')  # a backend without a screen
 
 Times = dict[str, list[list[float]]]
 GAINS = (

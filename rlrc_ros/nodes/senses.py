@@ -101,7 +101,7 @@ class Senses:
 
     @property
     def latched(self) -> Rejection | None:
-        """A fault that lasts until `forgive`, however well all looks again."""
+        """Return a fault that lasts until `forgive`, however well all looks again."""
         return self._latched
 
     def latch(self, fault: Rejection | None) -> None:

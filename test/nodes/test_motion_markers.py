@@ -62,7 +62,7 @@ def test_the_colour_says_whether_it_is_commanded(
 
 
 def test_a_refused_action_that_is_not_finite_draws_no_nan() -> None:
-    """RViz drops a marker with NaN; the hand's place is drawn, and the words."""
+    """A marker with NaN is dropped by RViz; the hand's place is drawn, and the words."""
     outcome = Outcome(StopReason.ACTION_NOT_FINITE, action=step(float('nan')))
     way, _, words = intended_motion(outcome, HERE, 'b').markers
     assert all(np.isfinite((point.x, point.y, point.z)).all() for point in way.points)
