@@ -32,6 +32,7 @@ os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
 
 from nodes.faults import Course, driving, Fault, FAULTS, play  # noqa: E402
 from rlrc_ros.nodes.parameters import defaults  # noqa: E402
+from rlrc_training.provenance import machine  # noqa: E402
 
 BEGIN, END = '<!-- measured: begin -->', '<!-- measured: end -->'
 TIMES = ('max_image_age_s', 'max_joint_state_age_s', 'max_inference_s', 'max_frozen_image_s',
@@ -69,11 +70,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('--times', type=int, default=1, help='how often each fault is injected')
     options = parser.parse_args()
+    table = measure_table(options.times)
+    said = (f'{machine()}, load {os.getloadavg()[0]:.1f}; n = {options.times} '
+            f'injection{"s" * (options.times > 1)} of each, the slowest counts.')
     page = ROOT / 'docs' / 'safety.md'
     before, _, rest = page.read_text(encoding='utf-8').partition(BEGIN)
     _, _, after = rest.partition(END)
-    table = measure_table(options.times)
-    page.write_text(f'{before}{BEGIN}\n{table}\n{END}{after}', encoding='utf-8')
+    page.write_text(f'{before}{BEGIN}\n{table}\n\n{said}\n{END}{after}', encoding='utf-8')
 
 
 if __name__ == '__main__':
