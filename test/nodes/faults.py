@@ -123,14 +123,14 @@ def seize_lock(rig: VlaRig) -> None:
         with rig.node._lock:
             rig.released.wait(5.0)
     Thread(target=hold, daemon=True).start()
-    for _ in range(3):  # an operator who presses stop again and again
-        rig.bench._triggers['stop'].call_async(Trigger.Request())
+    # An operator who presses stop again and again.
+    rig.stops = [rig.bench._triggers['stop'].call_async(Trigger.Request()) for _ in range(3)]
 
 
 def release_lock(rig: VlaRig) -> None:
     """Let the node go on, and take back the stop that waited for it."""
     rig.released.set()
-    rig.bench.wait_reason('stopped_by_user')
+    wait_for(lambda: all(stop.done() for stop in rig.stops))
     rig.bench.trigger('reset_stop')
 
 
