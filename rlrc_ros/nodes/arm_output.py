@@ -70,7 +70,7 @@ class ArmOutput:
         """End the stream and send a last command, if there is one, as it is."""
         with self._lock:
             if self._stream is not None:
-                self._stream.end()
+                self._stream.end(None if command is None else command.arm_rad)
             if command is not None:
                 self._publish(self._style.messages(command, stamp_ns, self._period_s), 0)
 
@@ -79,7 +79,7 @@ class ArmOutput:
         Send the next tick of the stream, if it has somewhere to go.
 
         :param held: whether the arm is held for a reason; the stream then ends where it comes to
-            rest, and the next target begins at the measured joints, which may be elsewhere by then
+            rest; somebody may move the arm before the next target comes
         """
         with self._lock:
             if not self._stream.is_aimed:

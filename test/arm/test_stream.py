@@ -58,8 +58,22 @@ def test_it_arrives_and_stays() -> None:
     assert positions[-2] == pytest.approx(target, abs=1e-9)
 
 
-def test_after_its_end_it_begins_at_the_measured_joints() -> None:
-    """Nothing of the old motion is left after a stop."""
+def test_after_its_end_it_begins_where_the_arm_was_told_to_be() -> None:
+    """No jump down to joints that sag; but to those of an arm that somebody has moved."""
+    stream = JointStream(RATE_HZ, SPEED, ACCELERATION, JERK)
+    stream.aim(np.full(6, 0.1), np.zeros(6))
+    while not stream.has_arrived:
+        last = stream.next_rad()
+    stream.end()
+    stream.aim(np.full(6, 0.2), np.full(6, 0.07))
+    assert stream.next_rad() == pytest.approx(last, abs=5e-3)
+    stream.end(np.full(6, 0.5))
+    stream.aim(np.full(6, 0.5), np.full(6, 0.47))
+    assert stream.next_rad() == pytest.approx(np.full(6, 0.5))
+
+
+def test_after_its_end_it_begins_at_the_joints_of_an_arm_that_was_moved() -> None:
+    """Nothing of the old motion is left."""
     stream = JointStream(RATE_HZ, SPEED, ACCELERATION, JERK)
     stream.aim(np.ones(6), np.zeros(6))
     for _ in range(5):
