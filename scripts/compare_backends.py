@@ -57,7 +57,6 @@ ROOT = Path(__file__).resolve().parents[1]
 BACKENDS = ('sim', 'ros2_control', 'interbotix')
 CONTROLLERS = [f'{part}_controller/joint_trajectory' for part in ('arm', 'gripper')]
 EPISODE_S = 120.0
-PAUSE_S = 1.0
 
 
 def remapped(*names: str) -> list[str]:
@@ -178,10 +177,10 @@ def plot(xs_sdk: object, options: argparse.Namespace) -> None:
     first, last = next((a, b) for a, b in zip(began, began[1:]) if b > a)
     times_s, q_rad = (np.array(column) for column in zip(
         *xs_sdk.commands[first:last], strict=True))
-    # What follows a pause belongs to the end of the run: the hold of a node that was told to go.
-    paused = np.flatnonzero(np.diff(times_s) > PAUSE_S)
-    if len(paused):
-        times_s, q_rad = times_s[:paused[0] + 1], q_rad[:paused[0] + 1]
+    # When the episode is over the simulation stands still, and what is commanded then (the end of
+    # the stream, the hold of a node that is told to go) finds an arm that cannot follow.
+    runs = times_s < times_s.max()
+    times_s, q_rad = times_s[runs], q_rad[runs]
     rate_hz = options.stream_hz or 5.0
     # Over each command's own period: DDS delivers with a jitter that the motors do not see.
     speed, acceleration = np.diff(q_rad, axis=0) * rate_hz, np.diff(q_rad, 2, axis=0) * rate_hz**2
