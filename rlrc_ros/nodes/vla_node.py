@@ -29,6 +29,7 @@ through the executor costs a millisecond or two each time.
 """
 
 from collections.abc import Callable
+import gc
 import signal
 import sys
 from threading import Event, RLock, Thread
@@ -95,6 +96,11 @@ one over: all that wait for the node's lock may wait at once, and the watchdog s
 class VlaNode(LifecycleNode):
     """The node; `open_policy` and `inspect_checkpoint` can be replaced by a test's own."""
 
+    owns_process = False
+    """True: nothing else lives in this process, and what configuring has made is kept out of
+    garbage collection. A full one walks through all that torch and transformers have made, with
+    the interpreter's lock held: the arm's stream stood still for most of a second."""
+
     def __init__(
         self, *, open_policy: Callable[..., ActingPolicy] = Policy.open,
         inspect_checkpoint: Callable[[str], CheckpointSummary] = inspect, **node_options,
@@ -149,6 +155,9 @@ class VlaNode(LifecycleNode):
             self._release_resources()
             self._reporter.fail(f'configure failed: {error}')
             return TransitionCallbackReturn.FAILURE
+        if self.owns_process:
+            gc.collect()
+            gc.freeze()
         self._reporter.enter('inactive', 'activate the node to let the policy drive')
         return TransitionCallbackReturn.SUCCESS
 
@@ -171,6 +180,7 @@ class VlaNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let policy and topics go."""
         self._release_resources()
+        gc.unfreeze()
         self._reporter.enter('unconfigured', 'configure and activate the node')
         return TransitionCallbackReturn.SUCCESS
 
@@ -568,6 +578,7 @@ def main(
         print(f'vla_node: {error}', file=sys.stderr)
         rclpy.try_shutdown()
         return 2
+    node.owns_process = True
     executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)
     executor.add_node(node)
     failures: list[Exception] = []
