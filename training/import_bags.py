@@ -19,11 +19,11 @@ Turn recorded episodes (recorder_node's MCAP bags) into demonstrations: `rlrc im
     rlrc sft --data runs/robot_demos --auxiliary-weight 0 --out runs/robot
 
 Each action that was commanded is paired with the image that it answers, by stamp, resized to
-`--image-px`; what the safety gate refused moved nothing and is left out. Bags of other recorders,
-whose actions carry no label, pair each with the newest image before it. Only bags whose result
-says success are taken, unless `--failures` is given. A bag knows nothing of
-where objects lie, so the positions are zeros: train with `--auxiliary-weight 0`. Writes to
-`--out` one file an episode and collection.json.
+`--image-px`; what the safety gate refused, and what has no image in the bag, is left out. Bags of
+other recorders, whose actions carry no label, pair each with the newest image before it. Only bags
+whose result says success are taken, unless `--failures` is given. A bag knows nothing of where
+objects lie, so the positions are zeros: train with `--auxiliary-weight 0`. Writes to `--out` one
+file an episode and collection.json.
 """
 
 from collections import OrderedDict
@@ -96,8 +96,10 @@ def read_bag(path: Path, seed: int, image_px: int) -> tuple[Episode, dict]:
             elif image is not None:
                 reason, stamp_ns = read_label(message)
                 refused += reason != COMMANDED
-                if reason == COMMANDED:
-                    images.append(to_rgb(by_stamp.get(stamp_ns, image), image_px))
+                seen = image if stamp_ns is None else by_stamp.get(stamp_ns)
+                # An image that the recorder missed (best effort) leaves its action without one.
+                if reason == COMMANDED and seen is not None:
+                    images.append(to_rgb(seen, image_px))
                     actions.append(np.asarray(message.data, dtype=np.float32))
     if not actions or not instruction.strip():
         raise DemonstrationError(
