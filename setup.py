@@ -91,6 +91,7 @@ setup(
         'rlrc.verbs': [
             'demo = rlrc_training.demo:main',
             'doctor = rlrc_ros.doctor:main',
+            'move = rlrc_ros.nodes.move:main',
             'replay = rlrc_training.replay:main',
             'import-bags = rlrc_training.import_bags:main',
             'collect = rlrc_training.collect:main',

@@ -15,37 +15,50 @@
 """
 Record episodes to MCAP bags beside a running vla_node.
 
-    ros2 launch rlrc_ros record.launch.py folder:=runs/episodes
+    ros2 launch rlrc_ros record.launch.py folder:=runs/episodes                   # the simulation
+    ros2 launch rlrc_ros record.launch.py robot_name:=wx250s image:=/camera/camera/color/image_raw
     ros2 service call /recorder_node/start std_srvs/srv/Trigger
     ros2 service call /recorder_node/finish std_srvs/srv/SetBool '{data: true}'
 """
 
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 ARGUMENTS = (
     ('folder', 'runs/episodes', 'Where the bags go, one for each episode.'),
+    ('robot_name', '', 'Namespace of the driver on hardware (wx250s); empty: the simulation.'),
     ('image', 'image', 'Topic of the camera image.'),
-    ('joint_states', 'joint_states', 'Topic of the joint states.'),
+    ('joint_states', '', "Topic of the joint states; empty: the arm's usual one."),
     ('image_transport', 'raw', 'raw or compressed.'),
     ('namespace', '', 'Namespace of vla_node and its topics.'),
     ('log_level', 'info', 'debug, info, warn, error or fatal.'),
 )
 """Name, default and meaning of every launch argument."""
+CONTROLLERS = ('arm_controller/joint_trajectory', 'gripper_controller/joint_trajectory')
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Return the arguments and the recorder."""
+    """Return the arguments and the recorder made from their values."""
     arguments = [
         DeclareLaunchArgument(name, default_value=default, description=meaning)
         for name, default, meaning in ARGUMENTS]
-    recorder = Node(
+    return LaunchDescription([*arguments, OpaqueFunction(function=start_recorder)])
+
+
+def start_recorder(context: LaunchContext) -> list[Node]:
+    """Return the recorder with the topics of this arm."""
+    given = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
+    driver = f'{given["robot_name"]}/' if given['robot_name'] else ''
+    topics = {'image': given['image'],
+              'joint_states': given['joint_states'] or f'{driver}joint_states',
+              **{topic: f'{driver}{topic}' for topic in CONTROLLERS}}
+    return [Node(
         package='rlrc_ros', executable='recorder_node', name='recorder_node',
-        namespace=LaunchConfiguration('namespace'), output='screen',
-        parameters=[{'folder': LaunchConfiguration('folder'),
-                     'image_transport': LaunchConfiguration('image_transport')}],
-        remappings=[(topic, LaunchConfiguration(topic)) for topic in ('image', 'joint_states')],
-        arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')])
-    return LaunchDescription([*arguments, recorder])
+        namespace=given['namespace'], output='screen',
+        parameters=[{'folder': ParameterValue(given['folder'], value_type=str),
+                     'image_transport': given['image_transport']}],
+        remappings=[(topic, to) for topic, to in topics.items() if to != topic],
+        arguments=['--ros-args', '--log-level', given['log_level']])]

@@ -25,6 +25,8 @@ nothing is sent until `dry_run:=false` says so, and the driver is started by its
 The launch ends when a node ends, and says why when vla_node cannot be configured.
 """
 
+from importlib.resources import files
+
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
@@ -61,6 +63,8 @@ ARGUMENTS = (
     ('image', 'image', 'Topic of the camera image.'),
     ('joint_states', '', "Topic of the joint states; empty: the arm's usual one."),
     ('robot_name', 'wx250s', 'Namespace of the driver and of its controllers (hardware).'),
+    ('base_frame', '', "Frame of the arm's base; empty: ROBOT_NAME/base_link, as Interbotix names "
+     'it, on hardware, and base_link in simulation.'),
     ('use_sim_time', '', 'true: follow /clock. Empty: true with arm:=sim, else false.'),
     ('namespace', '', 'Namespace of our nodes and all their topics.'),
     ('params_file', '', 'Parameter file of vla_node; empty: the shipped vla.yaml.'),
@@ -88,20 +92,23 @@ def start_nodes(context: LaunchContext) -> list:
     lockstep = one_of('mode', given['mode'], MODES) == 'lockstep' and simulated
     given['dry_run'] = given['dry_run'] or str(not simulated)
     given['use_sim_time'] = given['use_sim_time'] or str(simulated)
+    given['base_frame'] = given['base_frame'] or (
+        'base_link' if simulated else f'{given["robot_name"]}/base_link')
     summary = inspect(given['checkpoint'] or shipped_checkpoint())
     height_px, width_px = summary.image_size_px
-    files = [given['params_file'] or str(config_file('vla.yaml'))]
+    parameter_files = [given['params_file'] or str(config_file('vla.yaml'))]
     if simulated and not given['params_file']:
-        files.append(str(config_file('vla_sim.yaml')))
+        parameter_files.append(str(config_file('vla_sim.yaml')))
     vla_node = LifecycleNode(
         package='rlrc_ros', executable='vla_node', name='vla_node',
         namespace=given['namespace'], output='screen', on_exit=Shutdown(),
-        parameters=[*files, {
+        parameters=[*parameter_files, {
             'checkpoint': ParameterValue(str(summary.folder), value_type=str),
             'instruction': ParameterValue(given['instruction'], value_type=str),
             'command_style': 'interbotix' if arm == 'interbotix' else 'joint_trajectory',
             'command_stamp': 'image' if simulated else 'zero',
-            'robot_name': given['robot_name'],
+            'robot_name': ParameterValue(given['robot_name'], value_type=str),
+            'base_frame': ParameterValue(given['base_frame'], value_type=str),
             'dry_run': boolean('dry_run', given), 'lockstep': lockstep,
             'use_sim_time': boolean('use_sim_time', given)}],
         remappings=remappings(arm, given),
@@ -116,12 +123,31 @@ def start_nodes(context: LaunchContext) -> list:
                 'instruction': ParameterValue(given['instruction'], value_type=str)}],
             arguments=['--ros-args', '--log-level', given['log_level']]))
     if boolean('rviz', given):
-        nodes.append(Node(package='rviz2', executable='rviz2', name='rviz',
-                          arguments=['-d', str(config_file('vla.rviz'))]))
+        nodes += views(arm, given)
     autostart = boolean('autostart', given)
     return [
         *(bring_up(vla_node) if autostart else []), *nodes,
         *([change_state(vla_node, Transition.TRANSITION_CONFIGURE)] if autostart else [])]
+
+
+def views(arm: str, given: dict[str, str]) -> list[Node]:
+    """Return RViz, and in simulation what tells it the arm's shape and joints."""
+    use_sim_time = {'use_sim_time': boolean('use_sim_time', given)}
+    driver = '' if arm == 'sim' else f'{given["robot_name"]}/'
+    rviz = Node(
+        package='rviz2', executable='rviz2', name='rviz', namespace=given['namespace'],
+        arguments=['-d', str(config_file('vla.rviz')), '-f', given['base_frame']],
+        remappings=[(name, to) for name, to in (
+            ('image', given['image']), ('robot_description', f'{driver}robot_description'))
+            if name != to],
+        parameters=[use_sim_time])
+    if arm != 'sim':
+        return [rviz]  # the driver's launch file starts robot_state_publisher
+    urdf = files('rlrc_ros.arm').joinpath('urdf', 'wx250s.urdf').read_text(encoding='utf-8')
+    return [rviz, Node(
+        package='robot_state_publisher', executable='robot_state_publisher',
+        namespace=given['namespace'], parameters=[
+            use_sim_time, {'robot_description': ParameterValue(urdf, value_type=str)}])]
 
 
 def remappings(arm: str, given: dict[str, str]) -> list[tuple[str, str]]:

@@ -15,8 +15,7 @@
 """
 Inject every fault into a real vla_node over DDS, measure, and write the table of docs/safety.md.
 
-    python scripts/measure_faults.py            # all, with the shipped defaults; two minutes
-    python scripts/measure_faults.py --overhead # 600 steps: what the node adds to the model's time
+    python scripts/measure_faults.py    # all, with the shipped defaults; two minutes
 
 The policy answers at once, so the times are the node's. The arm on the other side follows each
 command exactly; camera 25 Hz, joint states 50 Hz.
@@ -32,9 +31,8 @@ sys.path.insert(0, str(ROOT / 'test'))
 os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
 
 from nodes.faults import Course, driving, Fault, FAULTS, play  # noqa: E402
-from nodes.vla_rig import ScriptedPolicy, VlaRig, wait_for  # noqa: E402
-import numpy as np  # noqa: E402
 from rlrc_ros.nodes.parameters import defaults  # noqa: E402
+from rlrc_training.provenance import machine  # noqa: E402
 
 BEGIN, END = '<!-- measured: begin -->', '<!-- measured: end -->'
 TIMES = ('max_image_age_s', 'max_joint_state_age_s', 'max_inference_s', 'max_frozen_image_s',
@@ -67,45 +65,18 @@ def measure_table(times: int) -> str:
     return '\n'.join(lines)
 
 
-def measure_overhead(steps: int) -> str:
-    """Return the node's own time from image callback to published command, in milliseconds."""
-    overheads_s: list[float] = []
-    with VlaRig(ScriptedPolicy(), lockstep=True, max_step_m=0.5) as rig:
-        from std_msgs.msg import Float64MultiArray
-        rig.policy.answer = lambda seen: _still()
-        rig.bench.create_subscription(
-            Float64MultiArray, 'vla_node/timing',
-            lambda message: overheads_s.append(message.data[2]), 10)
-        rig.drive(lockstep=True)
-        for step in range(steps):
-            rig.bench.show_joints(step * 200_000_000)
-            rig.bench.show_image(step * 200_000_000)
-            wait_for(lambda step=step: len(rig.bench.arm_commands) > step)
-    p50, p95, p99 = np.percentile(np.array(overheads_s) * 1e3, (50, 95, 99))
-    return f'n={len(overheads_s)} p50={p50:.2f} ms p95={p95:.2f} ms p99={p99:.2f} ms'
-
-
-def _still() -> object:
-    from rlrc_ros.types import Action, ActionChunk
-    return ActionChunk((Action(np.zeros(3), np.zeros(3), 1.0),))
-
-
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('--times', type=int, default=1, help='how often each fault is injected')
-    parser.add_argument('--overhead', action='store_true', help='measure the overhead instead')
-    parser.add_argument('--steps', type=int, default=600)
     options = parser.parse_args()
-    if options.overhead:
-        sys.setswitchinterval(1e-4)  # as vla_node's main does
-        print(measure_overhead(options.steps))
-        return
+    table = measure_table(options.times)
+    said = (f'{machine()}, load {os.getloadavg()[0]:.1f}; n = {options.times} '
+            f'injection{"s" * (options.times > 1)} of each, the slowest counts.')
     page = ROOT / 'docs' / 'safety.md'
     before, _, rest = page.read_text(encoding='utf-8').partition(BEGIN)
     _, _, after = rest.partition(END)
-    table = measure_table(options.times)
-    page.write_text(f'{before}{BEGIN}\n{table}\n{END}{after}', encoding='utf-8')
+    page.write_text(f'{before}{BEGIN}\n{table}\n\n{said}\n{END}{after}', encoding='utf-8')
 
 
 if __name__ == '__main__':

@@ -290,4 +290,3 @@ class _Pace:
         if lag_s > SLIP_S:
             self._due_s += lag_s
         self._inbox.pause(max(0.0, -lag_s))
-

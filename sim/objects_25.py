@@ -34,7 +34,7 @@ def mm(*lengths: float) -> tuple[float, ...]:
 
 
 def turned(profile: list[tuple[float, float]], colour: tuple, at: tuple = (0, 0, 0),
-          lies: bool = False, stretch: tuple = (1.0, 1.0)) -> Shape:
+           lies: bool = False, stretch: tuple = (1.0, 1.0)) -> Shape:
     """Return a turned profile of (radius, z), upright or lying along x."""
     flat = [length for point in profile for length in point]
     return Shape('lathe', mm(*flat), colour, mm(*at),
@@ -55,7 +55,7 @@ def touched(form: str, size: tuple, at: tuple = (0, 0, 0), stands: bool = False)
 
 
 def rod(radius: float, half: float, colour: tuple, at: tuple = (0, 0, 0),
-         stands: bool = False, solid: bool = False, pitch: float = 0.0) -> Shape:
+        stands: bool = False, solid: bool = False, pitch: float = 0.0) -> Shape:
     """Return a capsule along x, upright, or pitched by so many degrees."""
     tilt = pi / 2 if stands else pitch * pi / 180
     return Shape('capsule', mm(radius, half), colour, mm(*at),
@@ -63,7 +63,7 @@ def rod(radius: float, half: float, colour: tuple, at: tuple = (0, 0, 0),
 
 
 def box(half: tuple, colour: tuple, at: tuple = (0, 0, 0), solid: bool = False,
-         yaw: float = 0.0) -> Shape:
+        yaw: float = 0.0) -> Shape:
     angle = yaw * pi / 360
     return Shape('box', mm(*half), colour, mm(*at), (cos(angle), 0.0, 0.0, sin(angle)), solid)
 
@@ -103,7 +103,7 @@ def _bear() -> Kind:
 
 def _plant() -> Kind:
     leaves = [egg((5, 12, 7), _GREEN if turn % 2 else _DARK_GREEN,
-                   (11 * cos(turn), 11 * sin(turn), 12 + 5 * (turn % 3))) for turn in range(6)]
+                  (11 * cos(turn), 11 * sin(turn), 12 + 5 * (turn % 3))) for turn in range(6)]
     return Kind('plant', (
         turned([(0, -37), (14, -37), (18, -12), (20, -12), (20, -6), (0, -6)], _TERRACOTTA),
         egg((9, 9, 17), _GREEN, (0, 0, 19)), *leaves,
@@ -153,11 +153,11 @@ def _cup() -> Kind:
 _SEEN = (
     Kind('carrot', (
         turned([(0, -60), (4, -56), (9, -25), (14, 10), (16.5, 34), (14, 45), (0, 47)], _ORANGE,
-              lies=True),
+               lies=True),
         *(rod(2.5, 7, _GREEN, (53, y, z), pitch=-6 * z) for y, z in ((0, 3), (4, 0), (-4, 1))),
         *(Shape(each.form, each.size, each.colour, each.centre, each.wxyz, seen=False)
           for each in OBJECTS['carrot'].shapes if each.solid)),
-        mm(118, 33, 33)),
+         mm(118, 33, 33)),
     Kind('kitchen shovel', (
         box((26, 22, 1.5), _STEEL, (47, 0, -5.5), solid=True),
         *(box((14, 1.6, 0.4), _BLACK, (48, y, -3.8)) for y in (-12, -4, 4, 12)),
@@ -166,7 +166,7 @@ _SEEN = (
         mm(146, 44, 14), density=557.0, grip_m=mm(-32, 0, 0)),
     Kind('bread', (
         turned([(0, -40), (11, -39), (16.5, -32), (17, 0), (16.5, 32), (11, 39), (0, 40)],
-              _CRUST, lies=True, stretch=(0.95, 1.0)),
+               _CRUST, lies=True, stretch=(0.95, 1.0)),
         *(box((2, 11, 1.5), _CREAM, (x, 0, 15.3), yaw=25) for x in (-22, 0, 22)),
         touched('box', (36, 16, 15))), mm(80, 34, 32), density=400.0),
     Kind('plastic bottle', (
@@ -179,14 +179,14 @@ _SEEN = (
     _can('7up can', 17.0, 30.0, (0.02, 0.45, 0.12), _RED),
     Kind('zucchini', (
         turned([(0, -50), (10, -49), (15, -42), (16, 0), (14, 38), (7, 46), (0, 46)],
-              _DARK_GREEN, lies=True),
+               _DARK_GREEN, lies=True),
         *(rod(1.6, 34, (0.25, 0.50, 0.12), (-4, 15 * sin(a), 15 * cos(a) - 0.6))
           for a in (-0.9, 0.0, 0.9)),
         rod(5, 4, (0.35, 0.45, 0.10), (49, 0, 0)), touched('capsule', (16, 31), (-3, 0, 0))),
         mm(110, 32, 32)),
     Kind('ketchup bottle', (
         turned([(0, -52), (15, -52), (18, -46), (18, 10), (9, 30)], _RED, lies=True,
-              stretch=(0.72, 1.0)),
+               stretch=(0.72, 1.0)),
         turned([(7, 28), (9.5, 28), (8, 42), (2.5, 53), (0, 53)], _WHITE, lies=True),
         box((16, 12, 0.6), _WHITE, (-20, 0, 13.2)), box((9, 5, 0.9), _RED, (-20, 0, 13.4)),
         touched('box', (32, 17, 12.8), (-20, 0, 0)), touched('box', (20, 8, 8), (32, 0, 0))),
@@ -209,11 +209,11 @@ _SEEN = (
     Kind('golf ball', (
         Shape('sphere', mm(19), (0.92, 0.92, 0.90)),
         *(egg((2.2, 2.2, 1.0), (0.62, 0.62, 0.62),
-               (10 * cos(i * 1.05), 10 * sin(i * 1.05), 15.6)) for i in range(6))),
-        mm(38, 38, 38), long=False),
+              (10 * cos(i * 1.05), 10 * sin(i * 1.05), 15.6)) for i in range(6))),
+         mm(38, 38, 38), long=False),
     Kind('BBQ sauce', (
         turned([(0, -38), (22, -38), (23, -34), (23, 8), (9, 20), (7, 26)], _BROWN,
-              stretch=(1.0, 0.68)),
+               stretch=(1.0, 0.68)),
         turned([(23.3, -28), (23.3, -2)], _YELLOW, stretch=(1.0, 0.68)),
         turned([(8, 24), (8, 38), (0, 38)], _RED),
         touched('box', (20, 14.5, 24), (0, 0, -14)),
@@ -242,7 +242,7 @@ _UNSEEN = (
         touched('capsule', (21, 14))), mm(72, 46, 42), density=900.0),
     Kind('baguette', (
         turned([(0, -70), (7, -66), (14, -50), (17, 0), (14, 50), (7, 66), (0, 70)], _CRUST,
-              lies=True, stretch=(0.82, 1.0)),
+               lies=True, stretch=(0.82, 1.0)),
         *(box((3, 10, 1), _CREAM, (x, 0, 12.6 - abs(x) / 22), yaw=55)
           for x in (-44, -22, 0, 22, 44)),
         touched('box', (44, 14, 13)), touched('box', (66, 8, 10))),
@@ -257,7 +257,7 @@ _UNSEEN = (
         mm(32, 32, 84), long=False, density=500.0, grip_m=mm(0, 0, 16)),
     Kind('kitchen spoon', (
         turned([(0, -6), (10, -5), (17, 0), (18.5, 2), (16, 2), (9, -3), (0, -4)], _TAN,
-              (44, 0, -0.5), stretch=(1.1, 0.95)),
+               (44, 0, -0.5), stretch=(1.1, 0.95)),
         rod(5, 46, _TAN, (-18, 0, 1)), touched('box', (19, 15, 3), (44, 0, -3.5)),
         touched('box', (48, 5, 6.5), (-18, 0, 0))),
         mm(130, 36, 14), density=500.0, grip_m=mm(-6, 0, 0)),

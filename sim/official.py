@@ -130,7 +130,7 @@ class PutOnPlateOfficial(PutOnPlate25):
         return _photo(assets.suite_folder() / 'more_table' / 'imgs' / name, *self._image_size_px)
 
     def texture(self, chosen: Placement) -> np.ndarray:
-        """Return the texture (H, W, 3) that is blended over."""
+        """Return the picture (H, W, 3) that is blended over."""
         name = assets.entries('more_table')[chosen.texture][1]['texture']
         return _photo(assets.suite_folder() / 'more_table' / 'textures' / name,
                       *self._image_size_px)

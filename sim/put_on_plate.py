@@ -77,7 +77,7 @@ def is_on_plate(object_position: torch.Tensor, plate_position: torch.Tensor,
 
 def potential(ever_grasped: torch.Tensor, ever_held: torch.Tensor,
               success: torch.Tensor) -> torch.Tensor:
-    """Return the suite's potential (B,); the reward of a step is its increase."""
+    """Return what the suite calls potential, as (B,); the reward of a step is its increase."""
     return (GRASP_REWARD * ever_grasped.float() + HELD_REWARD * ever_held.float()
             + PLACED_REWARD * (success & ever_grasped).float())
 

@@ -22,13 +22,13 @@ A gain is the median over blocks of (one row's median / another's) in that block
 from pathlib import Path
 
 import matplotlib
+from matplotlib import pyplot
 import numpy as np
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.roofline import Device, INT4_BYTES, step_stages
 from rlrc_training.bench_rows import Row, ROWS
 
-matplotlib.use('Agg')
-from matplotlib import pyplot  # noqa: E402  (a backend without a screen comes first)
+matplotlib.use('Agg')  # a backend without a screen
 
 Times = dict[str, list[list[float]]]
 GAINS = (

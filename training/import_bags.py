@@ -18,12 +18,15 @@ Turn recorded episodes (recorder_node's MCAP bags) into demonstrations: `rlrc im
     rlrc import-bags runs/episodes --out runs/robot_demos
     rlrc sft --data runs/robot_demos --auxiliary-weight 0 --out runs/robot
 
-Each action is paired with the newest image that was recorded before it, resized to `--image-px`.
-Only bags whose result says success are taken, unless `--failures` is given. A bag knows nothing of
-where objects lie, so the positions are zeros: train with `--auxiliary-weight 0`. Writes to
-`--out` one file an episode and collection.json.
+Each action that was commanded is paired with the image that it answers, by stamp, resized to
+`--image-px`; what the safety gate refused, and what has no image in the bag, is left out. Bags of
+other recorders, whose actions carry no label, pair each with the newest image before it. Only bags
+whose result says success are taken, unless `--failures` is given. A bag knows nothing of where
+objects lie, so the positions are zeros: train with `--auxiliary-weight 0`. Writes to `--out` one
+file an episode and collection.json.
 """
 
+from collections import OrderedDict
 from dataclasses import asdict, dataclass
 import json
 from pathlib import Path
@@ -39,6 +42,11 @@ import tyro
 TOPICS = ('image', 'instruction', 'vla_node/action', 'episode_result')
 CHANNELS = {'rgb8': (3, None), 'bgr8': (3, cv2.COLOR_BGR2RGB), 'rgba8': (4, cv2.COLOR_RGBA2RGB),
             'bgra8': (4, cv2.COLOR_BGRA2RGB), 'mono8': (1, cv2.COLOR_GRAY2RGB)}
+
+
+COMMANDED = 'none'
+KEPT_IMAGES = 100
+"""An answer is refused when its image is older than 0.3 s: 30 images of a fast camera."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +71,14 @@ def read_bag(path: Path, seed: int, image_px: int) -> tuple[Episode, dict]:
     """
     Return one bag as an episode, and the result that was recorded with it.
 
-    :raises DemonstrationError: no actions, no image before the first, or no instruction
+    :raises DemonstrationError: no actions with an image, a number that is not finite, or no
+        instruction
     """
     from rosbags.highlevel import AnyReader
     from rosbags.typesys import get_typestore, Stores
     image, instruction, result = None, '', {}
-    images, actions = [], []
+    images, actions, refused = [], [], 0
+    by_stamp: OrderedDict[int, object] = OrderedDict()
     with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
         for connection, _, raw in reader.messages():
             topic = connection.topic.lstrip('/')
@@ -76,22 +86,43 @@ def read_bag(path: Path, seed: int, image_px: int) -> tuple[Episode, dict]:
                 continue
             message = reader.deserialize(raw, connection.msgtype)
             if topic == 'image':
-                image = message
+                image = by_stamp[_stamp_ns(message)] = message
+                if len(by_stamp) > KEPT_IMAGES:
+                    by_stamp.popitem(last=False)
             elif topic == 'instruction':
                 instruction = message.data
             elif topic == 'episode_result':
                 result = json.loads(message.data)
             elif image is not None:
-                images.append(to_rgb(image, image_px))
-                actions.append(np.asarray(message.data, dtype=np.float32))
+                reason, stamp_ns = read_label(message)
+                refused += reason != COMMANDED
+                seen = image if stamp_ns is None else by_stamp.get(stamp_ns)
+                # An image that the recorder missed (best effort) leaves its action without one.
+                if reason == COMMANDED and seen is not None:
+                    images.append(to_rgb(seen, image_px))
+                    actions.append(np.asarray(message.data, dtype=np.float32))
     if not actions or not instruction.strip():
         raise DemonstrationError(
-            f'{path} has {len(actions)} actions after its first image and the instruction '
-            f'{instruction!r}; record with recorder_node while vla_node drives')
+            f'{path} has {len(actions)} commanded and {refused} refused actions after its first '
+            f'image, and the instruction {instruction!r}; record while vla_node drives')
+    if not np.isfinite(actions).all():
+        raise DemonstrationError(
+            f'{path} holds an action that is not finite; leave that bag out')
     count = len(actions)
     episode = Episode(seed, 'recorded', instruction.strip(), np.stack(images), np.stack(actions),
                       np.zeros((count, 9), np.float32))
     return episode, result
+
+
+def read_label(message: object) -> tuple[str, int | None]:
+    """Return why vla_node did not command an action (`none`: it did), and its image's stamp."""
+    label = message.layout.dim[0].label if len(message.layout.dim) else ''
+    reason, _, stamp = label.partition(' ')
+    return (reason, int(stamp)) if stamp.isdigit() else (COMMANDED, None)
+
+
+def _stamp_ns(message: object) -> int:
+    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
 
 
 def to_rgb(message: object, image_px: int) -> np.ndarray:

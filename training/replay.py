@@ -85,7 +85,13 @@ def looks_exchanged(recorded: np.ndarray, answered: np.ndarray) -> bool:
 def replay(config: ReplayConfig) -> dict:
     """Compare, print the table, write and return the numbers."""
     folder = config.checkpoint or shipped_checkpoint()
-    height_px, _ = inspect(folder).image_size_px
+    summary = inspect(folder)
+    if len(summary.cameras) > 1 or summary.reads_proprio:
+        raise DemonstrationError(
+            f'{folder} reads {", ".join(summary.cameras)}'
+            f'{" and the state of the arm" * summary.reads_proprio}; a recording has one camera. '
+            'Choose a --checkpoint that reads the image alone')
+    height_px, _ = summary.image_size_px
     episode = open_recording(config.recording, height_px)
     policy = Policy.open(folder, config.device)
     answered = np.array([

@@ -88,6 +88,7 @@ def save_state(folder: Path, tensors: Mapping[str, torch.Tensor], progress: dict
         raise FloatingPointError(f'{broken[0]} and {len(broken) - 1} other tensors are not '
                                  f'finite and were not saved; the state before it is whole in '
                                  f'{folder}. Lower --learning-rate')
+
     def write(path: Path) -> None:
         save_file({name: each.detach().contiguous() for name, each in tensors.items()},
                   path / 'tensors.safetensors')

@@ -129,7 +129,7 @@ class Batcher:
         return images.to_pixels(stacked.to(weight.device), self.config.towers).to(weight.dtype)
 
     def prompts(self, moments: list[Moment]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return padded prompts (B, L) and their lengths (B,)."""
+        """Return padded token ids (B, L) and their lengths (B,)."""
         device = next(self._model.parameters()).device
         ids, lengths = prompt.pad([self.prompt_ids(each.instruction) for each in moments],
                                   self.config.pad_token_id)

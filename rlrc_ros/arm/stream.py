@@ -28,13 +28,15 @@ Radians and seconds. One instance belongs to one thread at a time.
 import numpy as np
 
 try:
-    from ruckig import InputParameter, OutputParameter, Ruckig
+    from ruckig import InputParameter, OutputParameter, Result, Ruckig
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         'stream_hz needs the Python package ruckig. Type:  pip install ruckig   (or set '
         'stream_hz:=0.0)', name='ruckig') from error
 
 _JOINTS = 6
+NEAR_RAD = 0.1
+"""The simulated arm, loaded by its own weight, stands up to 0.06 rad from its target."""
 
 
 class JointStream:
@@ -50,30 +52,49 @@ class JointStream:
         self._now.max_velocity = [max_speed_rad_s] * _JOINTS
         self._now.max_acceleration = [max_acceleration_rad_s2] * _JOINTS
         self._now.max_jerk = [max_jerk_rad_s3] * _JOINTS
-        self._aimed = False
+        self._aimed = self._arrived = False
+        self._commanded_rad: np.ndarray | None = None
 
     @property
     def is_aimed(self) -> bool:
         """Whether there is anything to stream."""
         return self._aimed
 
+    @property
+    def has_arrived(self) -> bool:
+        """Whether the last tick ended at rest at the target."""
+        return self._arrived
+
     def aim(self, target_rad: np.ndarray, measured_rad: np.ndarray) -> None:
-        """Take a new target (6,); a stream that has not begun begins at `measured_rad` (6,)."""
+        """
+        Take a new target (6,).
+
+        A stream that has ended begins where the arm was last told to be, for it still stands there
+        (a little lower, perhaps: its motors sag), or at `measured_rad` (6,) where that is farther
+        than NEAR_RAD: somebody has moved it.
+        """
         if not self._aimed:
-            self._now.current_position = measured_rad.tolist()
+            last_rad = self._commanded_rad
+            stands = last_rad is not None and np.abs(measured_rad - last_rad).max() <= NEAR_RAD
+            self._now.current_position = (last_rad if stands else measured_rad).tolist()
             self._now.current_velocity = self._now.current_acceleration = [0.0] * _JOINTS
             self._aimed = True
+        self._arrived = False
         self._now.target_position = target_rad.tolist()
         self._now.target_velocity = self._now.target_acceleration = [0.0] * _JOINTS
 
-    def end(self) -> None:
-        """Stream nothing until the next `aim`, which begins at the measured joints again."""
+    def end(self, commanded_rad: np.ndarray | None = None) -> None:
+        """Stream nothing until the next `aim`; `commanded_rad` (6,) was sent past the stream."""
         self._aimed = False
+        if commanded_rad is not None:
+            self._commanded_rad = commanded_rad
 
     def next_rad(self) -> np.ndarray:
         """Return the positions (6,) one tick on; at the target it stays there."""
         result = self._otg.update(self._now, self._next)
         if int(result) < 0:
             raise RuntimeError(f'ruckig found no way to the target: {result}')
+        self._arrived = result == Result.Finished
         self._next.pass_to_input(self._now)
-        return np.array(self._next.new_position)
+        self._commanded_rad = np.array(self._next.new_position)
+        return self._commanded_rad

@@ -67,8 +67,12 @@ class Outcome:
     question: Question | None = None
     """To be put to the policy."""
     dry_run: bool = False
+    upcoming: tuple[Action, ...] = ()
+    """What the policy has planned for the steps after `action`."""
     image_age_s: float | None = None
     """Where a step closed: how old its image was then."""
+    image_arrived_s: float = 0.0
+    """Likewise: when that image arrived, on the steady clock."""
 
 
 class Pilot:
@@ -114,9 +118,11 @@ class Pilot:
     def stop(self, *, stopped: bool) -> None:
         """Latch or release the user's stop."""
         self.stopped = stopped
-        if not stopped:
+        if stopped:
+            self._restart()
+        else:
             self.senses.forgive()
-        self._restart()
+            self._begin_anew()  # the last target is no place to go back to
 
     def set_dry_run(self, *, dry_run: bool) -> None:
         """Switch between commanding and only computing."""
@@ -146,16 +152,30 @@ class Pilot:
         self.activate(active=False)
         return self._outcome(_INACTIVE, command=command)
 
-    def hold(self, now: Now) -> JointCommand | None:
-        """Return a command to stay at the measured joints, or at the last target without them."""
-        joints = self.senses.joints
-        if not self.senses.feels(now):
-            return self._commanded
+    def hold(self, now: Now, *, with_pose: bool = True) -> JointCommand | None:
+        """
+        Return a command to stay at the measured joints, or at the last target without them.
+
+        :param with_pose: False leaves `T_base_ee` the identity: another thread than the pilot's
+            must not use its kinematics
+        """
+        joints, commanded = self.senses.joints, self._commanded
+        if joints is None or not self.senses.feels(now):
+            return commanded
         finger_m = min(max(joints.finger_m, FINGER_CLOSED_M), FINGER_OPEN_M)
-        if self._commanded is not None:
-            finger_m = self._commanded.finger_m  # a hand that holds something keeps its grip
-        return JointCommand(
-            joints.arm_rad, finger_m, self._gate.kinematics.forward(joints.arm_rad))
+        if commanded is not None:
+            finger_m = commanded.finger_m  # a hand that holds something keeps its grip
+        pose = self._gate.kinematics.forward(joints.arm_rad) if with_pose else np.eye(4)
+        return JointCommand(joints.arm_rad, finger_m, pose)
+
+    def pose_of(self, arm_rad: np.ndarray) -> np.ndarray:
+        """Return the end effector's pose (4, 4) in the base at joint angles (6,)."""
+        return self._gate.kinematics.forward(arm_rad)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a condition (not a refused action) keeps the arm where it is."""
+        return self._held_for is not None
 
     @property
     def has_commanded(self) -> bool:
@@ -304,7 +324,7 @@ class Pilot:
             self._v_commanded_rad_s = (result.arm_rad - q_from) / self._gate.limits.period_s
             self._commanded, self._q_commanded_rad = result, result.arm_rad
         self._holding, self._held_for, self._refused = False, None, _DRIVING
-        return self._close(_DRIVING, result, action, now)
+        return self._close(_DRIVING, result, action, now, plan.after(self._step))
 
     def _refuse(self, refusal: Rejection, action: Action | None, now: Now) -> Outcome:
         self.refusals[refusal.reason] += 1
@@ -323,14 +343,16 @@ class Pilot:
 
     def _close(
         self, verdict: Rejection, command: JointCommand | None, action: Action | None, now: Now,
+        upcoming: tuple[Action, ...] = (),
     ) -> Outcome:
         frame, self._open = self._open, None
         self._step += 1
         self._answer(frame.stamp_ns, command)
         return Outcome(
             verdict.reason, verdict.detail, command, frame.stamp_ns, action, None,
-            self.dry_run, max(self.senses.image_age_s(frame.stamp_ns, now),
-                              now.steady_s - frame.arrived_s))
+            self.dry_run, upcoming, max(
+                self.senses.image_age_s(frame.stamp_ns, now), now.steady_s - frame.arrived_s),
+            frame.arrived_s)
 
     def _answer_again(self) -> JointCommand | None:
         """Return the command already sent when a simulation shows the same image once more."""

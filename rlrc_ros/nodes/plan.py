@@ -41,6 +41,10 @@ class Plan:
         index = step - self.first_step
         return self.actions[index] if 0 <= index < len(self.actions) else None
 
+    def after(self, step: int) -> tuple[Action, ...]:
+        """Return the actions that are planned for later steps than `step`."""
+        return self.actions[max(0, step + 1 - self.first_step):]
+
     def left_after(self, step: int) -> int:
         """Return how many actions are planned for later steps than `step`."""
         return max(0, self.first_step + len(self.actions) - 1 - step)

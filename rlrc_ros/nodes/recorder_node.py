@@ -34,6 +34,7 @@ import sys
 from threading import Event, Lock, Thread
 import time
 
+from geometry_msgs.msg import PoseStamped
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -123,11 +124,13 @@ class RecorderNode(Node):
         self._lock = Lock()
         self._bag: Bag | None = None
         self._latched: dict[str, tuple[str, bytes]] = {}
+        self._heard: set[str] = set()
         for message_type, topic, qos in (
                 (IMAGE_TYPES[transport], 'image', SENSOR), (JointState, 'joint_states', SENSOR),
                 (String, 'instruction', LATCHED), (UInt32, 'episode', LATCHED),
                 (Float64MultiArray, 'vla_node/action', 10),
-                (Float64MultiArray, 'vla_node/timing', 10), (String, 'vla_node/status', LATCHED),
+                (Float64MultiArray, 'vla_node/timing', 10),
+                (PoseStamped, 'vla_node/target_pose', 10), (String, 'vla_node/status', LATCHED),
                 (JointTrajectory, 'arm_controller/joint_trajectory', 10),
                 (JointTrajectory, 'gripper_controller/joint_trajectory', 10)):
             self.create_subscription(
@@ -145,6 +148,7 @@ class RecorderNode(Node):
 
         def take(serialized: bytes) -> None:
             with self._lock:
+                self._heard.add(topic)
                 if latched:
                     self._latched[topic] = (type_name, serialized)
                 if self._bag is not None:
@@ -167,6 +171,12 @@ class RecorderNode(Node):
             for topic, (type_name, serialized) in self._latched.items():
                 self._bag.put(topic, type_name, time.time_ns(), serialized)
             response.success, response.message = True, str(self._bag.path)
+            silent = [topic for topic in ('image', 'joint_states', 'vla_node/action')
+                      if topic not in self._heard]
+        if silent:
+            names = ', '.join(self.resolve_topic_name(topic) for topic in silent)
+            response.message += f' (nothing has been heard yet on {names}; remap them)'
+            self.get_logger().warning(f'nothing has been heard yet on {names}')
         self.get_logger().info(f'recording bag={response.message}')
         return response
 
@@ -180,7 +190,10 @@ class RecorderNode(Node):
             bag, self._bag = self._bag, None
         if bag is None:
             return False, 'no episode is being recorded; call ~/start first'
-        bag.close(result)
+        try:
+            bag.close(result)
+        except OSError as error:
+            return False, f'{bag.path} cannot be completed: {error}'
         self.get_logger().info(
             f'recorded bag={bag.path} messages={bag.written} dropped={bag.dropped} '
             + ' '.join(f'{key}={value}' for key, value in result.items()))

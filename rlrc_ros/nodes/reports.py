@@ -46,10 +46,12 @@ class Reporter:
 
     def __init__(
         self, node: Node, lock: RLock, about: Callable[[], dict[str, object]],
-        counted: Callable[[], dict[str, object]],
+        counted: Callable[[], dict[str, object]], warnings: Callable[[], list[str]] = list,
     ) -> None:
         """
         Speak for `node`; `about` gives further fields of ~/status, `counted` of diagnostics.
+
+        `warnings` are sentences that make the diagnostics a warning, though nothing is held.
 
         `lock` is the node's own: with a second one, a report that asks the node and a node that
         reports would wait for each other.
@@ -57,7 +59,7 @@ class Reporter:
         self.state = 'unconfigured'
         self.timings = Timings()
         self._node = node
-        self._about, self._counted = about, counted
+        self._about, self._counted, self._warnings = about, counted, warnings
         self._lock = lock
         self._reason, self._detail = StopReason.NOT_ACTIVE, 'configure and activate the node'
         self._logged_s: dict[StopReason, float] = {}
@@ -115,10 +117,11 @@ class Reporter:
             held = self._reason not in QUIET_REASONS
             values = {'reason': self._reason.value, **self.timings.summary(monotonic()),
                       **self._counted()}
+            said = [f'{self._reason.value}: {self._detail}'] * held + self._warnings()
             status = DiagnosticStatus(
-                level=DiagnosticStatus.WARN if held else DiagnosticStatus.OK,
+                level=DiagnosticStatus.WARN if said else DiagnosticStatus.OK,
                 name=f'{self._node.get_name()}: policy', hardware_id='wx250s',
-                message=f'{self._reason.value}: {self._detail}' if held else self.state,
+                message='; '.join(said) or self.state,
                 values=[KeyValue(key=key, value=str(value)) for key, value in values.items()])
         message = DiagnosticArray(status=[status])
         message.header.stamp = self._node.get_clock().now().to_msg()

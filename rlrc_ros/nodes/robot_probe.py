@@ -26,6 +26,7 @@ import argparse
 import json
 from pathlib import Path
 import sys
+from threading import Event, Thread
 from time import monotonic
 
 import cv2
@@ -35,7 +36,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rlrc_ros.arm.limits import ARM_JOINTS, FINGER_JOINT
+from rlrc_ros.nodes.doors import DoorError
 from rlrc_ros.nodes.image_message import decode, ImageError
+from rlrc_ros.nodes.xs_driver import XsDriver
 from sensor_msgs.msg import Image, JointState
 
 LISTEN_S = 3.0
@@ -102,7 +105,7 @@ def check_joints(listener: Listener) -> dict:
     if missing:
         return line('joint states', False, f'{found}; missing: {", ".join(missing)}',
                     'start the driver with robot_model:=wx250s')
-    if not message.effort:
+    if not message.effort or np.isnan(message.effort).all():
         found += ', no efforts: max_effort guards nothing'
     return line('joint states', rate_hz >= LEAST_JOINT_HZ, found,
                 '' if rate_hz >= LEAST_JOINT_HZ else
@@ -124,6 +127,23 @@ def check_commands(listener: Listener, robot_name: str) -> dict:
     return line('commands', True, ' and '.join(f'arm:={arm}' for arm in there))
 
 
+def check_profile(listener: Listener, robot_name: str) -> dict | None:
+    """Return how long the Interbotix driver takes for a move; None where there is no xs_sdk."""
+    if not listener.count_services(
+            listener.resolve_service_name(f'{robot_name}/get_robot_info')):
+        return None
+    try:
+        mode, profile_type, times_ms = XsDriver(listener, robot_name).profile_ms()
+    except (DoorError, ModuleNotFoundError) as error:
+        return line('profile', False, str(error), 'see above')
+    found = f'mode {mode}, {profile_type} profile {sorted(set(times_ms))}'
+    if (mode, profile_type) == ('position', 'time') and max(times_ms, default=9999) <= 400:
+        return line('profile', True, f'{found} ms')
+    return line('profile', True, f'{found}: not fit for 5 Hz, vla_node sets it when it is '
+                'configured' + (', and the arm sags meanwhile: let it rest first'
+                                if (mode, profile_type) != ('position', 'time') else ''))
+
+
 def line(name: str, ok: bool, found: str, to_type: str = '') -> dict:
     """Return one check."""
     return {'name': name, 'ok': ok, 'found': found, 'to_type': to_type}
@@ -140,6 +160,11 @@ def overlay(message: Image, view: Path, out: Path) -> None:
     cv2.imwrite(str(out), cv2.addWeighted(seen, 0.5, wanted, 0.5, 0.0))
 
 
+def _spin(executor: SingleThreadedExecutor, over: Event) -> None:
+    while not over.is_set():
+        executor.spin_once(timeout_sec=0.1)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Listen, print a JSON line for each check, return 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
@@ -153,11 +178,16 @@ def main(argv: list[str] | None = None) -> int:
     listener = Listener(options.image, options.joint_states)
     executor = SingleThreadedExecutor()
     executor.add_node(listener)
-    until_s = monotonic() + LISTEN_S
-    while monotonic() < until_s:
-        executor.spin_once(timeout_sec=0.1)
+    over = Event()
+    spinning = Thread(target=_spin, args=(executor, over), daemon=True)
+    spinning.start()
+    over.wait(LISTEN_S)
     checks = [check_camera(listener), check_joints(listener),
               check_commands(listener, options.robot_name)]
+    profile = check_profile(listener, options.robot_name)
+    checks += [profile] if profile else []
+    over.set()
+    spinning.join(timeout=2.0)
     if options.view is not None and listener.images:
         try:
             overlay(listener.images[0], options.view, options.overlay)

@@ -71,7 +71,7 @@ class Guards:
     """What a real arm is watched for besides age."""
 
     max_frozen_image_s: float = 0.0
-    """How long images may show the same pixels; 0: as long as they like."""
+    """How long a camera may show the same pixels; 0: as long as it likes."""
     max_effort: tuple[float, ...] | None = None
     """Largest effort of each arm joint; None: efforts are not looked at."""
     max_joint_jump_rad: float = 0.0
@@ -90,14 +90,23 @@ class Senses:
     ) -> None:
         """Begin knowing nothing; the policy reads `extra_cameras` beside the first."""
         self._guards = guards
-        self._latched: Rejection | None = None
         self._deadman_s: float | None = None
         self._extra_cameras = tuple(extra_cameras)
         self.max_image_age_s = max_image_age_s
         self._max_joint_state_age_s = max_joint_state_age_s
         self._lockstep = lockstep
         self.instruction = ''
+        self._latched: Rejection | None = None
         self.forget()
+
+    @property
+    def latched(self) -> Rejection | None:
+        """Return a fault that lasts until `forgive`, however well all looks again."""
+        return self._latched
+
+    def latch(self, fault: Rejection | None) -> None:
+        """Take over a lasting fault that was found before these senses were made."""
+        self._latched = fault
 
     def forget(self) -> None:
         """Drop image and joint state: whatever comes next is from another scene."""
@@ -111,10 +120,12 @@ class Senses:
         self._image_invalid: str | None = None
         self._joints_invalid: str | None = None
         self._foreign: tuple[str, float] | None = None
-        self._changed_s = 0.0
+        self._changed_s: dict[str, float] = {}
 
     def forgive(self) -> None:
         """Forget a motor that pushed too hard and joints that jumped."""
+        if self._latched is not None:
+            self.joints = None  # whatever comes next is believed
         self._latched = None
 
     def press(self, pressed: bool, arrived_s: float) -> None:
@@ -123,17 +134,22 @@ class Senses:
 
     def see(self, frame: Frame) -> None:
         """Take the newest image."""
-        same = (self.frame is not None and self._guards.max_frozen_image_s > 0
-                and np.array_equal(self.frame.image, frame.image))
-        self._changed_s = self._changed_s if same else frame.arrived_s
+        self._watch_change('', self.frame, frame)
         self.frame = frame
         self.newest_stamp_ns, self._newest_arrived_s = frame.stamp_ns, frame.arrived_s
         self._image_invalid = None
 
     def see_extra(self, camera: str, frame: Frame) -> None:
         """Take the newest image of a further camera."""
+        self._watch_change(camera, self._extra_frames.get(camera), frame)
         self._extra_frames[camera] = frame
         self._extra_invalid.pop(camera, None)
+
+    def _watch_change(self, camera: str, before: Frame | None, frame: Frame) -> None:
+        same = (before is not None and self._guards.max_frozen_image_s > 0
+                and np.array_equal(before.image, frame.image))
+        if not same:
+            self._changed_s[camera] = frame.arrived_s
 
     def see_extra_invalid(self, camera: str, detail: str) -> None:
         """Take note of a further camera's image that cannot be used."""
@@ -174,30 +190,38 @@ class Senses:
             self._joints_invalid = f'joint state has no finite position for {bad}'
             return
         self._joints_invalid = None
-        self._watch_jump(values[:6], arrived_s)
         self._watch_effort(names, efforts)
+        if self._jumped(values[:6], arrived_s):
+            return  # not believed: a hold at these joints would be the very jump
         self.joints = JointReading(values[:6], float(values[6]), stamp_ns, arrived_s)
 
-    def _watch_jump(self, arm_rad: np.ndarray, arrived_s: float) -> None:
+    def _jumped(self, arm_rad: np.ndarray, arrived_s: float) -> bool:
         if self.joints is None or not self._guards.max_joint_jump_rad:
-            return
+            return False
+        if self._latched is not None and (
+                self._latched.reason is StopReason.JOINT_STATE_INVALID):
+            return True  # until somebody has looked
         moved = np.abs(arm_rad - self.joints.arm_rad)  # (6,)
         possible = (self._guards.max_joint_jump_rad
                     + JOINT_SPEED_RAD_S * (arrived_s - self.joints.arrived_s))
         joint = int(moved.argmax())
-        if moved[joint] > possible:
-            # It has not turned: the driver lost its zero, or is another arm's.
-            self._latched = Rejection(
-                StopReason.JOINT_STATE_INVALID,
-                f'{ARM_JOINTS[joint]} jumped by {moved[joint]:.2f} rad from one joint state to '
-                'the next. See that the joint states are true, then call ~/reset_stop')
+        if moved[joint] <= possible:
+            return False
+        # It has not turned: the driver lost its zero, or is another arm's.
+        self._latched = Rejection(
+            StopReason.JOINT_STATE_INVALID,
+            f'{ARM_JOINTS[joint]} jumped by {moved[joint]:.2f} rad from one joint state to '
+            'the next. See that the joint states are true, then call ~/reset_stop')
+        return True
 
     def _watch_effort(self, names: Sequence[str], efforts: Sequence[float]) -> None:
         if self._guards.max_effort is None or len(efforts) != len(names):
             return  # a driver that measures none leaves the field empty
         by_name = dict(zip(names, efforts, strict=True))
+        if all(np.isnan(by_name[name]) for name in ARM_JOINTS):
+            return  # ros2_control's joint_state_broadcaster writes NaN for what is not measured
         for name, most in zip(ARM_JOINTS, self._guards.max_effort, strict=True):
-            if not abs(by_name[name]) <= most:  # NaN too
+            if not abs(by_name[name]) <= most:  # a single NaN too
                 self._latched = Rejection(
                     StopReason.EFFORT_LIMIT, f'{name} pushed with {by_name[name]:.0f}; at most '
                     f'{most:.0f}. Free the arm, then call ~/reset_stop')
@@ -216,6 +240,13 @@ class Senses:
     def waited_s(self, now: Now) -> float:
         """Return how long ago the newest image arrived, in steady seconds."""
         return now.steady_s - self._newest_arrived_s
+
+    def ages_s(self, now: Now) -> dict[str, float]:
+        """Return how long ago the newest image and joint state arrived, where one has."""
+        arrived = {'image': self.frame, 'joint_state': self.joints, **{
+            f'{camera}_image': frame for camera, frame in self._extra_frames.items()}}
+        return {f'{name}_age_s': round(now.steady_s - entry.arrived_s, 3)
+                for name, entry in arrived.items() if entry is not None}
 
     def image_age_s(self, stamp_ns: int, now: Now) -> float:
         """Return the age of an image by its stamp; 0 in lockstep, where time waits for us."""
@@ -244,10 +275,13 @@ class Senses:
             'image', self.frame.stamp_ns, self.frame.arrived_s, self.max_image_age_s, now)
         if too_old:
             return Rejection(StopReason.IMAGE_STALE, too_old)
-        frozen_s = now.steady_s - self._changed_s
+        return self._frozen('', 'images arrive', now)
+
+    def _frozen(self, camera: str, what: str, now: Now) -> Rejection | None:
+        frozen_s = now.steady_s - self._changed_s[camera]
         if 0 < self._guards.max_frozen_image_s < frozen_s:
             return Rejection(
-                StopReason.IMAGE_FROZEN, f'images arrive but have shown the same pixels for '
+                StopReason.IMAGE_FROZEN, f'{what} but have shown the same pixels for '
                 f'{frozen_s:.2f} s; at most {self._guards.max_frozen_image_s:g} s')
         return None
 
@@ -268,6 +302,9 @@ class Senses:
                                         frame.arrived_s, self.max_image_age_s, now)
             if too_old:
                 return Rejection(StopReason.IMAGE_STALE, too_old)
+            frozen = self._frozen(camera, f'images of the camera {camera} arrive', now)
+            if frozen is not None:
+                return frozen
         return None
 
     def _joint_fault(self, now: Now) -> Rejection | None:

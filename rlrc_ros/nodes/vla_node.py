@@ -19,8 +19,10 @@ A lifecycle node. Configuring checks the parameters, the checkpoint and the topi
 weights and warms the policy up; activating opens the gate to the arm. Callbacks only translate
 messages: what is known lives in `Senses`, what is decided in `Pilot`, both plain Python.
 
-Two clocks that never wait for each other: the control callback (a timer on the steady clock, woken
-early by images and answers) and the inference worker's thread. They meet in `InferenceSlot`.
+Two clocks that never wait for each other: the control step and the inference worker's thread. They
+meet in `InferenceSlot`. The control step never blocks; a timer on the steady clock runs it, and an
+image or an answer that arrives runs it at once, on the thread that brought it: waking another one
+through the executor costs a millisecond or two each time.
 
     python -m rlrc_ros.nodes.vla_node --ros-args --params-file config/vla.yaml \
         -p checkpoint:=checkpoints/nano
@@ -29,12 +31,11 @@ early by images and answers) and the inference worker's thread. They meet in `In
 from collections.abc import Callable
 import signal
 import sys
-from threading import Event, Lock, RLock, Thread
+from threading import Event, RLock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from geometry_msgs.msg import PoseStamped
-import numpy as np
 import pinocchio as pin
 import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -42,13 +43,15 @@ from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from rclpy.exceptions import ParameterException
-from rclpy.executors import MultiThreadedExecutor
+from rclpy.executors import Executor, MultiThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import SignalHandlerOptions
 from rlrc_ros.arm.commands import command_style, to_stamp
 from rlrc_ros.arm.safety import JointCommand, Rejection, SafetyGate
+from rlrc_ros.nodes.arm_output import AHEAD_TICKS, ArmOutput
 from rlrc_ros.nodes.doors import (
     check_checkpoint,
     check_topics,
@@ -58,6 +61,7 @@ from rlrc_ros.nodes.doors import (
     read_parameters,
 )
 from rlrc_ros.nodes.image_message import decode, ImageError
+from rlrc_ros.nodes.motion_markers import intended_motion
 from rlrc_ros.nodes.parameters import VlaParameters
 from rlrc_ros.nodes.pauses import CollectorPauses
 from rlrc_ros.nodes.pilot import Outcome, Pilot
@@ -65,13 +69,15 @@ from rlrc_ros.nodes.reports import Reporter
 from rlrc_ros.nodes.senses import Frame, Guards, Now, Senses
 from rlrc_ros.nodes.slot import ActingPolicy, InferenceWorker
 from rlrc_ros.nodes.timings import Timings
-from rlrc_ros.nodes.xs_driver import XsDriver
+from rlrc_ros.nodes.watchdog import Watchdog
+from rlrc_ros.nodes.xs_driver import HOT_CELSIUS, MotorTemperatures, XsDriver
 from rlrc_ros.types import StopReason
 from rlrc_ros.vla.checkpoint import CheckpointSummary, inspect
 from rlrc_ros.vla.policy import Policy
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_msgs.msg import Bool, Float64MultiArray, String, UInt32
+from std_msgs.msg import Bool, Float64MultiArray, MultiArrayDimension, String, UInt32
 from std_srvs.srv import SetBool, Trigger
+from visualization_msgs.msg import MarkerArray
 
 if TYPE_CHECKING:
     from rlrc_ros.arm.stream import JointStream
@@ -81,13 +87,19 @@ IMAGE_TYPES = {'raw': Image, 'compressed': CompressedImage}
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 COMMAND_QOS = QoSProfile(depth=1)
 REPORT_PERIOD_S = 1.0
-WATCH_PERIOD_S = 0.02
-GRAPH_PERIOD_S = 0.1
 SWITCH_INTERVAL_S = 1e-4
+EXECUTOR_THREADS = 8
+"""One for each callback group (default, control, sensors, services, watchdog, reports, stream) and
+one over: all that wait for the node's lock may wait at once, and the watchdog still runs."""
 
 
 class VlaNode(LifecycleNode):
     """The node; `open_policy` and `inspect_checkpoint` can be replaced by a test's own."""
+
+    owns_process = False
+    """True: nothing else lives in this process, and what configuring has made is kept out of
+    garbage collection. A full one walks through all that torch and transformers have made, with
+    the interpreter's lock held: the arm's stream stood still for most of a second."""
 
     def __init__(
         self, *, open_policy: Callable[..., ActingPolicy] = Policy.open,
@@ -103,11 +115,12 @@ class VlaNode(LifecycleNode):
         self._sensor_group = MutuallyExclusiveCallbackGroup()
         self._service_group = MutuallyExclusiveCallbackGroup()
         self._watch_group = MutuallyExclusiveCallbackGroup()
-        self._stream: JointStream | None = None
-        self._stream_lock = Lock()
-        self._ticked_s = self._graph_seen_s = 0.0
-        self._alarmed = False
-        self._commands = None
+        self._output: ArmOutput | None = None
+        self._temperatures: MotorTemperatures | None = None
+        self._watchdog: Watchdog | None = None
+        self._latched: Rejection | None = None
+        self._failure: Exception | None = None
+        self._sent_s = 0.0
         self._stopped = False
         self._dry_run = False
         self._episode: int | None = None
@@ -117,11 +130,12 @@ class VlaNode(LifecycleNode):
         self._summary: CheckpointSummary | None = None
         self._configured_entities: list[Callable[[], object]] = []
         declare_parameters(self)
-        self._reporter = Reporter(self, self._lock, self._about, self._counted)
+        self._reporter = Reporter(self, self._lock, self._about, self._counted, self._warnings)
         self.add_on_set_parameters_callback(parameter_guard(lambda: self._reporter.state))
         guard_transitions(self)
         self._action_out = self.create_publisher(Float64MultiArray, '~/action', COMMAND_QOS)
         self._target_out = self.create_publisher(PoseStamped, '~/target_pose', COMMAND_QOS)
+        self._motion_out = self.create_publisher(MarkerArray, '~/intended_motion', COMMAND_QOS)
         self._timing_out = self.create_publisher(Float64MultiArray, '~/timing', COMMAND_QOS)
         for service, name, callback in (
                 (Trigger, '~/stop', self._on_stop), (Trigger, '~/reset_stop', self._on_reset_stop),
@@ -142,14 +156,16 @@ class VlaNode(LifecycleNode):
             self._release_resources()
             self._reporter.fail(f'configure failed: {error}')
             return TransitionCallbackReturn.FAILURE
+        if self.owns_process:
+            self._pauses.begin()
         self._reporter.enter('inactive', 'activate the node to let the policy drive')
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the gate; the first target is the measured pose."""
         super().on_activate(state)
-        self._ticked_s = monotonic()
         with self._lock:
+            self._watchdog.feed(monotonic())
             self._pilot.activate(active=True)
         self._reporter.enter('active')
         self._wake.trigger()
@@ -182,12 +198,13 @@ class VlaNode(LifecycleNode):
         """Tell the arm to stay where it is and send nothing after it, from any thread."""
         with self._lock:
             if self._pilot is not None and self._pilot.active:
-                now = self._now()
-                self._end_stream()
-                self._send(self._pilot.release(now), now)
-                self._end_stream()
-                for publisher in self._command_out:
-                    publisher.wait_for_all_acked(Duration(seconds=0.2))
+                self._hold(self._pilot.release(self._now()))
+
+    def _hold(self, outcome: Outcome) -> None:
+        """Send a last command, if there is one, and see that it has arrived."""
+        self._output.hold(None if outcome.dry_run else outcome.command, self._stamp(outcome))
+        for publisher in self._output.publishers:
+            publisher.wait_for_all_acked(Duration(seconds=0.2))
 
     def end(self) -> None:
         """Hold the arm and let everything go, before the process ends."""
@@ -212,11 +229,14 @@ class VlaNode(LifecycleNode):
                             parameters.max_deadman_age_s if parameters.deadman else None))
         layout = parameters.proprio_layout or summary.proprio_layout
         choice = {'unnorm_key': parameters.unnorm_key} if parameters.unnorm_key else {}
-        self._commands = command_style(parameters.command_style, parameters.robot_name)
-        self._stream = joint_stream(parameters)
+        commands = command_style(parameters.command_style, parameters.robot_name)
+        stream = joint_stream(parameters)
+        self._temperatures = None
         if parameters.command_style == 'interbotix':
             XsDriver(self, parameters.robot_name).prepare(
-                2.0 / parameters.stream_hz if parameters.stream_hz else 1.25 * period_s)
+                AHEAD_TICKS / parameters.stream_hz if stream is not None else 1.25 * period_s)
+            self._temperatures = MotorTemperatures(self, parameters.robot_name)
+            self._configured_entities.append(self._temperatures.end)
         self.get_logger().info(
             f'loading checkpoint={parameters.checkpoint} parameters={summary.parameters} '
             f'image_px={summary.image_size_px} action_horizon={summary.action_horizon} '
@@ -224,10 +244,16 @@ class VlaNode(LifecycleNode):
         self._worker = InferenceWorker(
             lambda: self._open_policy(parameters.checkpoint, parameters.device,
                                       runtime=parameters.runtime, **choice),
-            self._wake_control)
+            self._on_answer)
         self._worker.wait_until_open()
         self._settings, self._summary, self._period_s = parameters, summary, period_s
         self._reporter.timings = Timings()
+        self._output = ArmOutput(self, commands, stream, period_s=period_s,
+                                 stream_hz=parameters.stream_hz)
+        for publisher in self._output.publishers:
+            self._configured_entities.append(
+                lambda publisher=publisher: self.destroy_lifecycle_publisher(publisher))
+        senses.latch(self._latched)
         with self._lock:
             self._dry_run = self._dry_run or parameters.dry_run
             self._pilot = Pilot(
@@ -236,13 +262,15 @@ class VlaNode(LifecycleNode):
                 proprio_layout=layout if summary.reads_proprio else '')
             self._pilot.stopped, self._pilot.dry_run = self._stopped, self._dry_run
             self._pilot.hear(parameters.instruction)
+            self._watchdog = Watchdog(self, self._pilot, self._output, parameters, self._now,
+                                      self._reporter.alarm)
         # After the pilot: a latched instruction comes once, at once, and must find it.
         self._open_topics(image_type)
-        self._pauses.begin()
 
     def _open_topics(self, image_type: type) -> None:
         parameters = self._settings
         reliability = ReliabilityPolicy[parameters.sensor_reliability.upper()]
+        sensors = {'image', 'joint_states', *parameters.extra_topics().values()}
         # In the order in which they must be served: episode and instruction before the image.
         for message_type, topic, callback, qos in (
                 (UInt32, 'episode', self._on_episode, LATCHED),
@@ -260,19 +288,14 @@ class VlaNode(LifecycleNode):
             subscription = self.create_subscription(
                 message_type, topic, callback, qos, callback_group=self._sensor_group,
                 event_callbacks=SubscriptionEventCallbacks(
-                    incompatible_qos=self._tell_incompatible(topic)))
+                    incompatible_qos=self._tell_incompatible(topic)),
+                qos_overriding_options=(QoSOverridingOptions.with_default_policies()
+                                        if topic in sensors else None))
             self._configured_entities.append(
                 lambda subscription=subscription: self.destroy_subscription(subscription))
-        self._command_out = [
-            self.create_lifecycle_publisher(message_type, topic, COMMAND_QOS)
-            for message_type, topic in zip(
-                self._commands.types, self._commands.topics, strict=True)]
-        for publisher in self._command_out:
-            self._configured_entities.append(
-                lambda publisher=publisher: self.destroy_lifecycle_publisher(publisher))
         timers = [(1.0 / parameters.tick_hz, self._control, self._control_group),
-                  (WATCH_PERIOD_S, self._watch, self._watch_group)]
-        if self._stream is not None:
+                  (Watchdog.period_s, self._watchdog.watch, self._watch_group)]
+        if parameters.stream_hz:
             timers.append((1.0 / parameters.stream_hz, self._stream_on, None))
         for period_s, callback, group in timers:
             timer = self.create_timer(
@@ -283,6 +306,8 @@ class VlaNode(LifecycleNode):
     def _release_resources(self) -> None:
         self._pauses.end()
         with self._lock:
+            if self._pilot is not None:
+                self._latched = self._pilot.senses.latched
             self._pilot, worker, self._worker = None, self._worker, None
             entities, self._configured_entities = self._configured_entities, []
         for destroy in entities:
@@ -303,7 +328,7 @@ class VlaNode(LifecycleNode):
         else:
             self._sense(lambda senses: senses.see(frame))
         self._reporter.timings.count('images', arrived_s)
-        self._wake.trigger()
+        self._control()
 
     def _on_extra_image(
         self, camera: str,
@@ -374,9 +399,13 @@ class VlaNode(LifecycleNode):
 
     def _on_dry_run(self, request: SetBool.Request, response: SetBool.Response) -> object:
         with self._lock:
-            self._dry_run = request.data
             if self._pilot is not None:
+                now = self._now()
+                if request.data and not self._dry_run and self._pilot.has_commanded:
+                    # The last that is sent: with a stream the arm is on its way.
+                    self._output.hold(self._pilot.hold(now))
                 self._pilot.set_dry_run(dry_run=request.data)
+            self._dry_run = request.data
         self._reporter.publish_status()
         response.success = True
         response.message = 'commands are not sent' if request.data else 'commands are sent'
@@ -385,6 +414,7 @@ class VlaNode(LifecycleNode):
     def _latch(self, *, stopped: bool) -> None:
         with self._lock:
             self._stopped = stopped
+            self._latched = self._latched if stopped else None
             if self._pilot is not None:
                 self._pilot.stop(stopped=stopped)
         self._reporter.publish_status()
@@ -392,125 +422,75 @@ class VlaNode(LifecycleNode):
 
     # Control -------------------------------------------------------------------------------
 
-    def _wake_control(self) -> None:
+    def _on_answer(self) -> None:
+        """Go on with an answer, on the worker's thread; an error is the executor's to raise."""
         try:
-            self._wake.trigger()
+            self._control()
         except InvalidHandle:
             pass  # a policy that hung answers after the node has gone
+        except Exception as error:
+            self._failure = error
+            self._wake.trigger()
 
     def _control(self) -> None:
         with self._lock:
+            if self._failure is not None:
+                raise self._failure
             if self._pilot is None:
                 return
             now = self._now()
-            self._ticked_s = now.steady_s
-            if self._alarmed:
-                self._alarmed = False
+            if self._watchdog.feed(now.steady_s):
                 self._pilot.restart()
             answer = self._worker.slot.take_answer()
             if answer is not None:
                 self._reporter.timings.count('answers', now.steady_s)
                 self._reporter.timings.measure('inference', answer.inference_s)
             outcome = self._pilot.tick(now, answer)
+            if outcome.action is not None:
+                self._reporter.timings.measure('gate', monotonic() - now.steady_s)
+            if self._watchdog.alarmed:
+                return  # it took so long that the arm is held: what was decided is out of date
             if outcome.question is not None:
                 self._worker.slot.ask(outcome.question)
             self._send(outcome, now)
             if answer is not None and outcome.image_age_s is not None:
-                self._tell_timing(outcome, answer.inference_s, now)
+                self._tell_timing(outcome, answer.inference_s)
             if self._reporter.state == 'active':
                 self._reporter.say(outcome.reason, outcome.detail)
 
     def _send(self, outcome: Outcome, now: Now) -> None:
-        if outcome.action is not None:
-            self._action_out.publish(
-                Float64MultiArray(data=outcome.action.to_vector().astype(float).tolist()))
+        """Send the command, and then what is for eyes and bags."""
+        joints, command = self._pilot.senses.joints, outcome.command
+        if command is not None and not outcome.dry_run:
+            self._output.send(command, self._stamp(outcome),
+                              None if joints is None else joints.arm_rad)
+            self._reporter.timings.count(
+                'steps' if outcome.reason is StopReason.NONE else 'holds', now.steady_s)
+        self._sent_s = monotonic()
         if outcome.image_age_s is not None:
             self._reporter.timings.measure('image_age', outcome.image_age_s)
-        if outcome.command is None:
-            return
-        self._target_out.publish(self._as_pose(outcome.command, outcome.stamp_ns))
-        if outcome.dry_run:
-            return
-        stamp_ns = outcome.stamp_ns if self._settings.command_stamp == 'image' else 0
-        messages = self._commands.messages(outcome.command, stamp_ns, self._period_s)
-        publishers, joints = self._command_out, self._pilot.senses.joints
-        if self._stream is not None and self._pilot.active and joints is not None:
-            with self._stream_lock:
-                self._stream.aim(outcome.command.arm_rad, joints.arm_rad)
-            publishers, messages = publishers[1:], messages[1:]  # the hand is not interpolated
-        for publisher, message in zip(publishers, messages, strict=True):
-            publisher.publish(message)
-        self._reporter.timings.count(
-            'steps' if outcome.reason is StopReason.NONE else 'holds', now.steady_s)
+        if outcome.action is not None:
+            self._action_out.publish(labelled(outcome))
+            if joints is not None and self._motion_out.get_subscription_count():
+                self._motion_out.publish(intended_motion(
+                    outcome, self._pilot.pose_of(joints.arm_rad), self._settings.base_frame))
+        if command is not None:
+            self._target_out.publish(self._as_pose(command, outcome.stamp_ns))
 
-    def _tell_timing(self, outcome: Outcome, inference_s: float, now: Now) -> None:
+    def _stamp(self, outcome: Outcome) -> int:
+        return outcome.stamp_ns if self._settings.command_stamp == 'image' else 0
+
+    def _tell_timing(self, outcome: Outcome, inference_s: float) -> None:
         """Publish image age, inference and the node's own share of this step, in seconds."""
-        overhead_s = outcome.image_age_s - inference_s + monotonic() - now.steady_s
+        overhead_s = self._sent_s - outcome.image_arrived_s - inference_s
         self._reporter.timings.measure('overhead', overhead_s)
         self._timing_out.publish(Float64MultiArray(
             data=[outcome.image_age_s, inference_s, overhead_s]))
 
     def _stream_on(self) -> None:
-        with self._stream_lock:
-            if not self._stream.is_aimed:
-                return
-            arm_rad = self._stream.next_rad()
-        command = JointCommand(arm_rad, 0.0, np.eye(4))  # only the arm's message is taken
-        rate_hz = self._settings.stream_hz
-        self._command_out[0].publish(self._commands.messages(command, 0, 2.0 / rate_hz)[0])
-
-    def _end_stream(self) -> None:
-        if self._stream is not None:
-            with self._stream_lock:
-                self._stream.end()
-
-    # Watchdog ------------------------------------------------------------------------------
-
-    def _watch(self) -> None:
-        """Look after the control loop and the ROS graph, in a callback group of its own."""
-        now_s, pilot = monotonic(), self._pilot
-        if pilot is None or not pilot.active:
-            return
-        gap_s = now_s - self._ticked_s
-        if gap_s > self._settings.max_control_gap_s and not self._alarmed:
-            self._alarmed = True
-            self._hold_without_control(pilot, gap_s)
-        if now_s - self._graph_seen_s >= GRAPH_PERIOD_S and not self._alarmed:
-            self._graph_seen_s = now_s
-            if self._settings.exclusive and not self._settings.lockstep:
-                pilot.obstacle = self._look_at_graph(pilot)
-
-    def _hold_without_control(self, pilot: Pilot, gap_s: float) -> None:
-        # Without the lock: what holds it may be what hangs. The pilot is only read.
-        self._end_stream()
-        command = pilot.hold(self._now()) if pilot.has_commanded else None
-        if command is not None and not self._dry_run:
-            messages = self._commands.messages(command, 0, self._period_s)
-            for publisher, message in zip(self._command_out, messages, strict=True):
-                publisher.publish(message)
-        self._reporter.alarm(
-            StopReason.WATCHDOG, f'the control loop has not run for {gap_s:.2f} s; at most '
-            f'{self._settings.max_control_gap_s:g} s')
-
-    def _look_at_graph(self, pilot: Pilot) -> Rejection | None:
-        was = pilot.obstacle
-        if (was is not None and was.reason is StopReason.DRIVER_GONE
-                and self._settings.command_style == 'interbotix' and pilot.has_commanded):
-            return was  # a driver that comes back has forgotten its profile: configure anew
-        for publisher in self._command_out:
-            topic = publisher.topic_name
-            others = self.count_publishers(topic) - 1
-            if others > 0:
-                return Rejection(
-                    StopReason.OTHER_COMMANDER, f'{others} other publisher(s) on {topic}. End '
-                    'them, or set exclusive:=false')
-            if self.count_subscribers(topic) == 0 and not self._dry_run:
-                remedy = ('start it' if self._settings.command_style != 'interbotix' else
-                          'start it, then clean up and configure vla_node')
-                return Rejection(
-                    StopReason.DRIVER_GONE, f'nobody listens to {topic}: the driver of the arm '
-                    f'is not there; {remedy}')
-        return None
+        pilot = self._pilot
+        if pilot is not None:
+            self._output.stream_on(held=pilot.is_held)
 
     def _as_pose(self, command: JointCommand, stamp_ns: int) -> PoseStamped:
         message = PoseStamped()
@@ -537,13 +517,35 @@ class VlaNode(LifecycleNode):
         with self._lock:
             if self._pilot is None:
                 return {}
-            return {'checkpoint': self._settings.checkpoint,
+            now, senses = self._now(), self._pilot.senses
+            celsius = self._temperatures.celsius if self._temperatures is not None else {}
+            return {'checkpoint': self._settings.checkpoint, **senses.ages_s(now),
                     'missed_deadlines': self._pilot.missed_deadlines,
                     'gc_pauses': self._pauses.count,
                     'gc_pause_max_ms': round(self._pauses.longest_s * 1e3, 2),
                     'gc_pause_cpu_max_ms': round(self._pauses.longest_cpu_s * 1e3, 2),
+                    **{f'motor_celsius_{joint}': value for joint, value in celsius.items()},
                     **{f'refused_{reason.value}': count
                        for reason, count in self._pilot.refusals.items()}}
+
+    def _warnings(self) -> list[str]:
+        if self._temperatures is None:
+            return []
+        return [f'motor {joint} has {value} degrees Celsius; let it rest above {HOT_CELSIUS}'
+                for joint, value in self._temperatures.celsius.items() if value >= HOT_CELSIUS]
+
+
+def labelled(outcome: Outcome) -> Float64MultiArray:
+    """
+    Return the policy's seven numbers as ~/action carries them.
+
+    The label of its one dimension is `REASON STAMP_NS`: `none` where the action was commanded,
+    else why it was refused, and the stamp of the image that it answers. import-bags reads both.
+    """
+    message = Float64MultiArray(data=outcome.action.to_vector().astype(float).tolist())
+    message.layout.dim = [MultiArrayDimension(
+        label=f'{outcome.reason.value} {outcome.stamp_ns}', size=7, stride=7)]
+    return message
 
 
 def joint_stream(parameters: VlaParameters) -> 'JointStream | None':
@@ -560,7 +562,9 @@ def _to_ns(stamp: object) -> int:
     return stamp.sec * 1_000_000_000 + stamp.nanosec
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(
+    argv: list[str] | None = None, make_node: Callable[[], VlaNode] = VlaNode,
+) -> int:
     """Run vla_node until SIGINT or SIGTERM; the arm is held before the process ends."""
     # The policy's thread gives the interpreter up in each of its many small operations, and by
     # default waits up to 5 ms to get it back from the executor's threads.
@@ -572,12 +576,13 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: ended.set())
     rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        node = VlaNode()
+        node = make_node()
     except (ParameterException, ValueError) as error:
         print(f'vla_node: {error}', file=sys.stderr)
         rclpy.try_shutdown()
         return 2
-    executor = MultiThreadedExecutor(num_threads=4)
+    node.owns_process = True
+    executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)
     executor.add_node(node)
     failures: list[Exception] = []
     spinning = Thread(target=_spin, args=(executor, ended, failures), daemon=True)
@@ -596,10 +601,18 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def spin_once(executor: Executor) -> None:
+    """Serve one callback, or none within 0.2 s, on an executor whose node may drop its topics."""
+    try:
+        executor.spin_once(timeout_sec=0.2)
+    except InvalidHandle:
+        pass  # rclpy adds a subscription's events to its wait set while a clean-up destroys it
+
+
 def _spin(executor: MultiThreadedExecutor, ended: Event, failures: list[Exception]) -> None:
     try:
         while not ended.is_set():
-            executor.spin_once(timeout_sec=0.2)
+            spin_once(executor)
     except Exception as error:  # handed to the main thread, which holds the arm first
         failures.append(error)
     finally:

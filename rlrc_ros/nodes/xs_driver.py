@@ -17,8 +17,10 @@ What vla_node settles with Interbotix' xs_sdk driver before it drives: who it is
 
 The driver's default profile takes 2 s for every move, so an arm that gets a target five times a
 second crawls; and it never says that a request failed: an unknown name answers an empty response.
-So the answer to get_robot_info is compared with the arm's own numbers, and set_operating_modes is
-read back. Milliseconds towards the driver, radians and metres otherwise.
+So the answer to get_robot_info is compared with the arm's own numbers, and what was set is read
+back. Changing a mode switches the motors' torque off for a moment, and a raised arm sags: what is
+in its mode already gets the profile alone, through its registers. Milliseconds towards the driver,
+degrees Celsius of the motors, radians and metres otherwise.
 """
 
 from threading import Event
@@ -35,6 +37,12 @@ LIMIT_TOLERANCE_RAD = 0.02
 ACCELERATION_SHARE = 0.4
 """Of the profile's time: 100 of 250 ms, as BridgeData's controller shares it out."""
 ARM_MODE, GRIPPER_MODE, PROFILE = 'position', 'linear_position', 'time'
+PROFILE_REGISTERS = ('Profile_Velocity', 'Profile_Acceleration')
+"""With a time profile these are the whole move and its ramp, in milliseconds."""
+TEMPERATURE_PERIOD_S = 10.0
+"""Seldom: the driver reads each motor over the bus that also carries joint states."""
+HOT_CELSIUS = 65
+"""X-series motors end themselves at 72 or 80 degrees, by model (their Temperature_Limit)."""
 
 
 class XsDriver:
@@ -56,15 +64,44 @@ class XsDriver:
         profile_ms = round(profile_s * 1e3)
         for cmd_type, name, mode in (
                 ('group', INTERBOTIX_ARM, ARM_MODE), ('single', INTERBOTIX_GRIPPER, GRIPPER_MODE)):
+            self._settle(cmd_type, name, mode, (profile_ms, round(
+                profile_ms * ACCELERATION_SHARE)))
+
+    def profile_ms(self) -> tuple[str, str, list[int]]:
+        """Return the arm's mode, its profile type, and each motor's time for a move."""
+        info = self._info(INTERBOTIX_ARM)
+        return info.mode, info.profile_type, self._read(
+            'group', INTERBOTIX_ARM, PROFILE_REGISTERS[0])
+
+    def _settle(self, cmd_type: str, name: str, mode: str, profile_ms: tuple[int, int]) -> None:
+        info = self._info(name, cmd_type)
+        if (info.mode, info.profile_type) == (mode, PROFILE):
+            for register, value in zip(PROFILE_REGISTERS, profile_ms, strict=True):
+                self._ask(self._services.RegisterValues, 'set_motor_registers',
+                          cmd_type=cmd_type, name=name, reg=register, value=value)
+        else:
+            self._node.get_logger().warning(
+                f"changing the mode of {name} from '{info.mode}', '{info.profile_type}' to "
+                f"'{mode}', '{PROFILE}': its torque is off for a moment")
             self._ask(self._services.OperatingModes, 'set_operating_modes', cmd_type=cmd_type,
-                      name=name, mode=mode, profile_type=PROFILE, profile_velocity=profile_ms,
-                      profile_acceleration=round(profile_ms * ACCELERATION_SHARE))
+                      name=name, mode=mode, profile_type=PROFILE, profile_velocity=profile_ms[0],
+                      profile_acceleration=profile_ms[1])
             info = self._info(name, cmd_type)
-            if (info.mode, info.profile_type) != (mode, PROFILE):
+        if (info.mode, info.profile_type) != (mode, PROFILE):
+            raise DoorError(
+                f"the driver's {name} is in mode '{info.mode}' with profile "
+                f"'{info.profile_type}' after asking for '{mode}' and '{PROFILE}'. See the "
+                "driver's log; reboot the motors with its service reboot_motors")
+        for register, value in zip(PROFILE_REGISTERS, profile_ms, strict=True):
+            found = self._read(cmd_type, name, register)
+            if any(each != value for each in found) or not found:
                 raise DoorError(
-                    f"the driver's {name} is in mode '{info.mode}' with profile "
-                    f"'{info.profile_type}' after asking for '{mode}' and '{PROFILE}'. See the "
-                    "driver's log; reboot the motors with its service reboot_motors")
+                    f"the driver's {name} has {register} {found} after asking for {value} ms. See "
+                    "the driver's log; reboot the motors with its service reboot_motors")
+
+    def _read(self, cmd_type: str, name: str, register: str) -> list[int]:
+        return list(self._ask(self._services.RegisterValues, 'get_motor_registers',
+                              cmd_type=cmd_type, name=name, reg=register).values)
 
     def _info(self, name: str, cmd_type: str = 'group') -> object:
         return self._ask(
@@ -101,3 +138,35 @@ class XsDriver:
                 'launch interbotix_xsarm_control xsarm_control.launch.py robot_model:=wx250s')
         finally:
             self._node.destroy_client(client)
+
+
+class MotorTemperatures:
+    """What the driver says of its motors' temperatures, asked now and then without waiting."""
+
+    def __init__(self, node: Node, robot_name: str) -> None:
+        """Begin to ask; the answers lie in `celsius`."""
+        services = interbotix_interfaces().srv
+        group = MutuallyExclusiveCallbackGroup()
+        self.celsius: dict[str, int] = {}
+        """By joint; empty until the driver has answered."""
+        self._node = node
+        self._request = services.RegisterValues.Request(
+            cmd_type='group', name=INTERBOTIX_ARM, reg='Present_Temperature')
+        self._client = node.create_client(
+            services.RegisterValues, f'{robot_name}/get_motor_registers', callback_group=group)
+        self._timer = node.create_timer(TEMPERATURE_PERIOD_S, self._ask, callback_group=group)
+        self._ask()
+
+    def end(self) -> None:
+        """Ask no more."""
+        self._node.destroy_timer(self._timer)
+        self._node.destroy_client(self._client)
+
+    def _ask(self) -> None:
+        if self._client.service_is_ready():
+            self._client.call_async(self._request).add_done_callback(self._take)
+
+    def _take(self, future: object) -> None:
+        values = list(future.result().values)
+        if len(values) == len(ARM_JOINTS):  # an empty answer says that it failed
+            self.celsius = dict(zip(ARM_JOINTS, values, strict=True))

@@ -160,11 +160,5 @@ def regress(model: 'Vla', states: torch.Tensor) -> torch.Tensor:
 
 
 def most_likely_ids(model: 'Vla', states: torch.Tensor) -> torch.Tensor:
-    """
-    Return token ids (B, T x A) of states (B, T x A + 1, E), over the whole vocabulary.
-
-    A quantised head that was cut to the action ids leaves the choice to those.
-    """
-    head, action = model.language_model.lm_head, model.config.action
-    lowest = action.vocab_end - action.bins if head.out_features == action.bins else 0
-    return head(states[:, :-1]).argmax(dim=-1) + lowest
+    """Return token ids (B, T x A) of states (B, T x A + 1, E), over the whole vocabulary."""
+    return model.language_model.lm_head(states[:, :-1]).argmax(dim=-1)

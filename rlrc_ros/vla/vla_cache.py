@@ -156,7 +156,7 @@ class VlaCacheRuntime(StepRuntime):
         self._frame = None
 
     def act(self, image: np.ndarray, prompt_ids: list[int]) -> np.ndarray:
-        """Do as StepRuntime.act(), reusing what the last frame left."""
+        """Do as StepRuntime does, reusing what the last frame left."""
         if prompt_ids != self._frame_ids:
             self._frame = None
         self._select(image, len(prompt_ids))

@@ -29,7 +29,7 @@ def kinematics() -> Kinematics:
 
 
 def pose(xyz_m: tuple[float, float, float], rotation: np.ndarray | None = None) -> np.ndarray:
-    """Return a pose (4, 4)."""
+    """Return a homogeneous matrix (4, 4)."""
     T = np.eye(4)
     T[:3, 3] = xyz_m
     T[:3, :3] = np.eye(3) if rotation is None else rotation

@@ -52,5 +52,5 @@ def test_constants_cannot_be_changed_by_accident() -> None:
 @pytest.mark.parametrize(('gripper', 'finger_m'), [
     (1.0, 0.037), (0.51, 0.037), (0.5, 0.015), (0.0, 0.015)])
 def test_the_gripper_opens_above_one_half(gripper: float, finger_m: float) -> None:
-    """OpenVLA's rule: open above 0.5, closed otherwise."""
+    """As OpenVLA has it: open above 0.5, closed otherwise."""
     assert limits.finger_target_m(gripper) == finger_m

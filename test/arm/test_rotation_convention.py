@@ -47,7 +47,7 @@ def test_each_angle_turns_about_its_base_axis_and_leaves_the_hand_where_it_is(ax
 
 
 def test_the_real_controllers_euler_order_differs_little_at_the_policys_steps() -> None:
-    """BridgeData multiplies Rz Ry Rx, the suite Rx Ry Rz: 1.6 degrees apart at most at q99."""
+    """The robot multiplies Rz Ry Rx, the suite Rx Ry Rz: 1.6 degrees apart at most at q99."""
     rpy = np.array([0.0819, 0.0779, 0.2038])  # q99 of bridge_orig
     ours = rotation_from_rpy(rpy)
     theirs = Rotation.from_euler('xyz', rpy).as_matrix()  # extrinsic: Rz @ Ry @ Rx

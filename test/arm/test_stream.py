@@ -44,13 +44,36 @@ def test_speed_acceleration_and_jerk_stay_within_their_bounds() -> None:
 def test_it_arrives_and_stays() -> None:
     """The last target is reached exactly, and the stream rests there."""
     target = np.linspace(-0.2, 0.2, 6)
+    stream = JointStream(RATE_HZ, SPEED, ACCELERATION, JERK)
+    stream.aim(target, np.zeros(6))
+    ticks = 0
+    while not stream.has_arrived:
+        reached, ticks = stream.next_rad(), ticks + 1
+    assert ticks > 5
+    assert reached == pytest.approx(target, abs=1e-9)
+    stream.aim(-target, np.zeros(6))
+    assert not stream.has_arrived
     positions = streamed([np.zeros(6), target])
     assert positions[-1] == pytest.approx(target, abs=1e-9)
     assert positions[-2] == pytest.approx(target, abs=1e-9)
 
 
-def test_after_its_end_it_begins_at_the_measured_joints() -> None:
-    """Nothing of the old motion is left after a stop."""
+def test_after_its_end_it_begins_where_the_arm_was_told_to_be() -> None:
+    """No jump down to joints that sag; but to those of an arm that somebody has moved."""
+    stream = JointStream(RATE_HZ, SPEED, ACCELERATION, JERK)
+    stream.aim(np.full(6, 0.1), np.zeros(6))
+    while not stream.has_arrived:
+        last = stream.next_rad()
+    stream.end()
+    stream.aim(np.full(6, 0.2), np.full(6, 0.07))
+    assert stream.next_rad() == pytest.approx(last, abs=5e-3)
+    stream.end(np.full(6, 0.5))
+    stream.aim(np.full(6, 0.5), np.full(6, 0.47))
+    assert stream.next_rad() == pytest.approx(np.full(6, 0.5))
+
+
+def test_after_its_end_it_begins_at_the_joints_of_an_arm_that_was_moved() -> None:
+    """Nothing of the old motion is left."""
     stream = JointStream(RATE_HZ, SPEED, ACCELERATION, JERK)
     stream.aim(np.ones(6), np.zeros(6))
     for _ in range(5):

@@ -18,7 +18,8 @@ A stand-in for Interbotix' xs_sdk node that behaves as the real driver does, wit
 Same interfaces (interbotix_xs_msgs, built by scripts/interbotix_interfaces.sh), same joint order,
 joint_states at 100 Hz, the arm moves by the time profile that it was given (2000 ms by default),
 and the same carelessness: no watchdog, no clamp, no check for NaN, only the length of a command is
-looked at, and a request that cannot be met gets an empty answer. The motors are a trapezoid of
+looked at, a change of mode lets the arm sag for a moment, and a request that cannot be met gets an
+empty answer. The motors are a trapezoid of
 speed in time from where each joint is; the gripper in linear_position takes the distance between
 the fingers. Radians, metres, seconds.
 """
@@ -26,7 +27,7 @@ the fingers. Radians, metres, seconds.
 from time import monotonic
 
 from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand
-from interbotix_xs_msgs.srv import OperatingModes, RobotInfo
+from interbotix_xs_msgs.srv import OperatingModes, RegisterValues, RobotInfo
 import numpy as np
 import rclpy
 from rclpy.node import Node
@@ -38,6 +39,7 @@ from rlrc_ros.arm.limits import (
     JOINT_UPPER_RAD,
     SLEEP_RAD,
 )
+from rlrc_ros.nodes.xs_driver import PROFILE_REGISTERS
 from sensor_msgs.msg import JointState
 
 JOINT_STATE_HZ = 100.0
@@ -45,9 +47,11 @@ NAMES = [*ARM_JOINTS, 'gripper', 'left_finger', 'right_finger']
 
 
 class FakeXsSdk(Node):
-    """The driver in namespace `wx250s`; its joint states go to `joint_states` beside it."""
+    """The driver in namespace `wx250s`; its joint states go to `joint_states`."""
 
-    def __init__(self, context: rclpy.Context, namespace: str) -> None:
+    def __init__(
+        self, context: rclpy.Context, namespace: str, joint_states: str | None = None,
+    ) -> None:
         super().__init__('xs_sdk', context=context, namespace=f'{namespace}/wx250s')
         self.modes = {'arm': ('position', 'time'), 'gripper': ('pwm', 'time')}
         self.profile_s = {'arm': (2.0, 0.3), 'gripper': (2.0, 0.3)}
@@ -56,19 +60,28 @@ class FakeXsSdk(Node):
         self.ignores_modes = False
         self.silent = False
         self.effort = 50.0
+        self.mode_changes: list[str] = []
+        self.celsius = [30, 31, 32, 33, 34, 35]
         self.commands: list[tuple[float, np.ndarray]] = []
         self.finger_distances_m: list[float] = []
         self._from = self._to = np.array(INITIAL_RAD)
         self._finger_m = FINGER_OPEN_M
-        self._began_s = monotonic()
-        self._states = self.create_publisher(JointState, f'{namespace}/joint_states', 10)
+        self._began_s = self.now_s()
+        self._states = self.create_publisher(
+            JointState, joint_states or f'{namespace}/joint_states', 10)
         self.create_subscription(
             JointGroupCommand, 'commands/joint_group', self._on_group, 10)
         self.create_subscription(
             JointSingleCommand, 'commands/joint_single', self._on_single, 10)
         self.create_service(RobotInfo, 'get_robot_info', self._on_info)
         self.create_service(OperatingModes, 'set_operating_modes', self._on_modes)
+        self.create_service(RegisterValues, 'set_motor_registers', self._on_set_registers)
+        self.create_service(RegisterValues, 'get_motor_registers', self._on_get_registers)
         self.create_timer(1.0 / JOINT_STATE_HZ, self._publish)
+
+    def now_s(self) -> float:
+        """Return the time on the clock that the motors live by."""
+        return monotonic()
 
     def q_rad(self, now_s: float) -> np.ndarray:
         """Return where the joints are: a trapezoid of speed over the profile's time."""
@@ -88,7 +101,7 @@ class FakeXsSdk(Node):
     def _on_group(self, message: JointGroupCommand) -> None:
         if message.name != 'arm' or len(message.cmd) != 6:
             return  # the driver logs an error and does nothing
-        now_s = monotonic()
+        now_s = self.now_s()
         self._from, self._to = self.q_rad(now_s), np.array(message.cmd, dtype=np.float64)
         self._began_s = now_s
         self.commands.append((now_s, self._to))
@@ -112,9 +125,26 @@ class FakeXsSdk(Node):
 
     def _on_modes(self, request: OperatingModes.Request, response: object) -> object:
         if request.name in self.modes and not self.ignores_modes:
+            self.mode_changes.append(request.name)
             self.modes[request.name] = (request.mode, request.profile_type)
             self.profile_s[request.name] = (
                 request.profile_velocity / 1e3, request.profile_acceleration / 1e3)
+        return response
+
+    def _on_set_registers(self, request: RegisterValues.Request, response: object) -> object:
+        if request.name in self.profile_s and request.reg in PROFILE_REGISTERS:
+            changed = list(self.profile_s[request.name])
+            changed[PROFILE_REGISTERS.index(request.reg)] = request.value / 1e3
+            self.profile_s[request.name] = tuple(changed)
+        return response
+
+    def _on_get_registers(self, request: RegisterValues.Request, response: object) -> object:
+        motors = {'arm': 6, 'gripper': 1}.get(request.name, 0)
+        if request.reg == 'Present_Temperature' and request.name == 'arm':
+            response.values = self.celsius
+        elif request.reg in PROFILE_REGISTERS and motors:
+            value_s = self.profile_s[request.name][PROFILE_REGISTERS.index(request.reg)]
+            response.values = [round(value_s * 1e3)] * motors
         return response
 
     def _publish(self) -> None:
@@ -123,7 +153,7 @@ class FakeXsSdk(Node):
         message = JointState(name=NAMES)
         message.header.stamp = self.get_clock().now().to_msg()
         fingers = [self._finger_m, -self._finger_m]
-        message.position = [*self.q_rad(monotonic()).tolist(), 0.0, *fingers]
+        message.position = [*self.q_rad(self.now_s()).tolist(), 0.0, *fingers]
         message.velocity = [0.0] * 9
         message.effort = [self.effort] * 7 + [0.0, 0.0]
         self._states.publish(message)

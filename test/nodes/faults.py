@@ -26,10 +26,11 @@ import itertools
 from threading import Event, Thread
 from time import monotonic, sleep
 
-from nodes.vla_rig import ScriptedPolicy, VlaRig, wait_for
+from nodes.vla_rig import ScriptedPolicy, Summary, VlaRig, wait_for
 import numpy as np
 from rlrc_ros.types import Action, ActionChunk, Observation
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 
@@ -115,13 +116,22 @@ def flood(rig: VlaRig) -> None:
 
 
 def seize_lock(rig: VlaRig) -> None:
-    """Keep the node's lock, so that its control loop stands."""
+    """Keep the node's lock, so that its control loop and all that asks the node stand."""
     rig.released = Event()
 
     def hold() -> None:
         with rig.node._lock:
             rig.released.wait(5.0)
     Thread(target=hold, daemon=True).start()
+    # An operator who presses stop again and again.
+    rig.stops = [rig.bench._triggers['stop'].call_async(Trigger.Request()) for _ in range(3)]
+
+
+def release_lock(rig: VlaRig) -> None:
+    """Let the node go on, and take back the stop that waited for it."""
+    rig.released.set()
+    wait_for(lambda: all(stop.done() for stop in rig.stops))
+    rig.bench.trigger('reset_stop')
 
 
 @dataclass(frozen=True)
@@ -136,10 +146,12 @@ class Fault:
     recovery: str
     """What the table says of the way back."""
     parameters: dict = field(default_factory=dict)
+    cameras: tuple[str, ...] = ('image',)
 
 
 BY_ITSELF = 'by itself'
 AT_MEASURED = 'by itself, from the measured pose'
+WRIST = {'camera_topics': 'wrist=wrist/image'}
 FAULTS = (
     Fault('camera stops', on_bench(camera_on=False), on_bench(camera_on=True),
           ('image_stale',), BY_ITSELF),
@@ -149,6 +161,11 @@ FAULTS = (
           ('image_stale',), BY_ITSELF),
     Fault('image is cut short', on_bench(truncated=True), on_bench(truncated=False),
           ('image_invalid',), BY_ITSELF),
+    Fault('second camera stops', on_bench(wrist_on=False), on_bench(wrist_on=True),
+          ('image_stale',), BY_ITSELF, WRIST, ('image', 'wrist')),
+    Fault('second camera freezes', on_bench(wrist_noisy=False), on_bench(wrist_noisy=True),
+          ('image_frozen',), BY_ITSELF, {'max_frozen_image_s': 0.3, **WRIST},
+          ('image', 'wrist')),
     Fault('joint states stop', on_bench(joints_on=False), on_bench(joints_on=True),
           ('joint_state_stale',), AT_MEASURED),
     Fault('joint states jump by 1 rad', jump, jump_back, ('joint_state_invalid',),
@@ -181,8 +198,8 @@ FAULTS = (
           AT_MEASURED, {'deadman': True}),
     Fault('`~/stop`', lambda rig: rig.bench.trigger('stop'),
           lambda rig: rig.bench.trigger('reset_stop'), ('stopped_by_user',), '`~/reset_stop`'),
-    Fault('control loop stands (lock held)', seize_lock, lambda rig: rig.released.set(),
-          ('watchdog',), AT_MEASURED),
+    Fault('control loop stands (lock held), `~/stop` pressed', seize_lock, release_lock,
+          ('watchdog',), 'by itself, from the measured pose; then the stop counts'),
 )
 
 
@@ -202,8 +219,10 @@ class Course:
 @contextmanager
 def driving(fault: Fault, **parameters: object) -> Iterator[VlaRig]:
     """Run vla_node with an arm that follows and a camera with noise, and let it drive."""
-    with VlaRig(WaggingPolicy(), **{**fault.parameters, **parameters}) as rig:
-        on_bench(noisy=True, follows=True)(rig)
+    with VlaRig(WaggingPolicy(), Summary(cameras=fault.cameras),
+                **{**fault.parameters, **parameters}) as rig:
+        on_bench(noisy=True, follows=True, wrist_on='wrist' in fault.cameras,
+                 wrist_noisy=True)(rig)
         if fault.parameters.get('deadman'):
             rig.bench.pressed = True
         rig.drive()

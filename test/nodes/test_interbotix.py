@@ -17,9 +17,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nodes.vla_rig import ScriptedPolicy, VlaRig, wait_for
 import numpy as np
 import pytest
+from rlrc_ros.nodes.robot_probe import check_profile
 
 pytest.importorskip(
     'interbotix_xs_msgs.msg', reason='bash scripts/interbotix_interfaces.sh builds '
@@ -56,12 +58,54 @@ def test_it_settles_the_profile_and_drives() -> None:
         wait_for(lambda: len(driver.commands) >= 3)
         assert driver.modes == {
             'arm': ('position', 'time'), 'gripper': ('linear_position', 'time')}
-        assert driver.profile_s['arm'] == (0.25, 0.1)
+        assert driver.profile_s == {'arm': (0.25, 0.1), 'gripper': (0.25, 0.1)}
+        # The arm was in its mode: changing it would have let it sag.
+        assert driver.mode_changes == ['gripper']
         wait_for(lambda: driver.finger_distances_m)
         assert driver.finger_distances_m[-1] == pytest.approx(0.074)
         first, last = driver.commands[0][1], driver.commands[-1][1]
         assert 0 < np.abs(last - first).max() < 0.2
         wait_for(lambda: np.abs(driver.q_rad(driver.commands[0][0] + 1.0) - first).max() < 0.5)
+
+
+def test_the_doctor_reads_the_drivers_profile() -> None:
+    """2000 ms before vla_node was configured: said, no fault; 250 ms after it."""
+    with driven() as (rig, driver):
+        robot = 'wx250s'
+        wait_for(lambda: check_profile(rig.node, robot))
+        before = check_profile(rig.node, robot)
+        assert before['ok']
+        assert '[2000]: not fit for 5 Hz' in before['found']
+        assert rig.configure()
+        assert check_profile(rig.node, robot)['found'] == (
+            'mode position, time profile [250] ms')
+        assert check_profile(rig.node, 'nobody') is None
+
+
+def test_an_arm_in_another_mode_is_put_into_position_mode() -> None:
+    """With a velocity profile, milliseconds would be read as a speed: the mode is changed."""
+    with driven() as (rig, driver):
+        driver.modes['arm'] = ('position', 'velocity')
+        assert rig.configure()
+        assert driver.mode_changes == ['arm', 'gripper']
+        assert driver.modes['arm'] == ('position', 'time')
+
+
+def test_the_motors_temperatures_are_in_the_diagnostics() -> None:
+    """They come from the driver's registers; a hot motor is a warning."""
+    with driven() as (rig, driver):
+        heard = []
+        rig.bench.create_subscription(DiagnosticArray, '/diagnostics', heard.append, 10)
+        driver.celsius = [30, 70, 32, 33, 34, 35]
+        start(rig)
+        wait_for(lambda: any(
+            pair.key == 'motor_celsius_shoulder' and pair.value == '70'
+            for message in heard for pair in message.status[0].values))
+        newest = heard[-1].status[0]
+        assert newest.level == DiagnosticStatus.WARN
+        assert 'shoulder' in newest.message
+        keys = {pair.key for pair in newest.values}
+        assert {'image_age_s', 'joint_state_age_s', 'inference_p95_ms', 'gate_p50_ms'} <= keys
 
 
 @pytest.mark.parametrize(('change', 'said'), [

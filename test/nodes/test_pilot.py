@@ -168,6 +168,32 @@ def test_a_stop_holds_the_measured_joints() -> None:
     assert play.tick().command.arm_rad == pytest.approx(play.q_rad)
 
 
+def test_after_a_stop_is_released_the_old_target_is_not_commanded() -> None:
+    """Somebody moved the arm meanwhile: a fault right after the release sends it nowhere."""
+    play = Play()
+    play.drive()
+    play.pilot.stop(stopped=True)
+    play.tick()
+    play.q_rad = play.q_rad + 0.5
+    play.pass_time(0.2)
+    play.pilot.stop(stopped=False)
+    play.pass_time(0.7, sense=False)
+    stale = play.tick()
+    assert stale.reason is StopReason.IMAGE_STALE
+    assert stale.command is None
+    assert play.pilot.is_held
+
+
+def test_the_watchdog_reads_a_hold_without_the_pilots_kinematics() -> None:
+    """Its thread may not use them; the joints are those measured, the hand keeps its grip."""
+    play = Play()
+    commanded = play.drive().command
+    held = play.pilot.hold(play.now, with_pose=False)
+    assert held.arm_rad == pytest.approx(play.q_rad)
+    assert held.finger_m == commanded.finger_m
+    assert np.array_equal(held.T_base_ee, np.eye(4))
+
+
 def test_a_refused_action_repeats_the_last_target_and_the_next_image_decides_anew() -> None:
     """Refusing neither moves the target nor locks the policy out."""
     play = Play()

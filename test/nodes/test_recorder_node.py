@@ -16,10 +16,10 @@
 
 from pathlib import Path
 
-from nodes.vla_rig import ScriptedPolicy, VlaRig
-import numpy as np
+from nodes.vla_rig import ScriptedPolicy, small_step, VlaRig
 import pytest
 from rclpy.parameter import Parameter
+from rlrc_ros.types import ActionChunk, Observation
 from std_srvs.srv import SetBool, Trigger
 
 pytest.importorskip('rosbags', reason='pip install rosbags')
@@ -29,9 +29,14 @@ load_episode = __import__('rlrc_training.data', fromlist=['x']).load_episode
 
 
 def test_what_was_driven_is_recorded_and_imported(tmp_path: Path) -> None:
-    """Every action of a recorded success comes back with an image and the instruction."""
+    """Each commanded action of a success comes back with its own image, refused ones do not."""
     bags = tmp_path / 'bags'
-    with VlaRig(ScriptedPolicy()) as rig:
+
+    def by_shade(seen: Observation) -> ActionChunk:
+        shade = int(seen.image[0, 0, 0])
+        return small_step(0.5 if shade % 3 == 0 else 1e-5 * shade)
+    with VlaRig(ScriptedPolicy(by_shade)) as rig:
+        rig.bench.noisy = True
         bench = rig.drive().bench
         bench.say('put carrot on plate')
         recorder = RecorderNode(
@@ -44,7 +49,7 @@ def test_what_was_driven_is_recorded_and_imported(tmp_path: Path) -> None:
         for success in (True, False):
             assert bench.call(start, Trigger.Request()).success
             assert not bench.call(start, Trigger.Request()).success
-            bench.wait_more(bench.actions, 4)
+            bench.wait_more(bench.actions, 6)
             assert bench.call(finish, SetBool.Request(data=success)).success
         rig._executors[1].remove_node(recorder)
         recorder.destroy_node()
@@ -54,9 +59,11 @@ def test_what_was_driven_is_recorded_and_imported(tmp_path: Path) -> None:
     assert len(paths) == 1
     episode = load_episode(paths[0])
     assert episode.instruction == 'put carrot on plate'
-    assert len(episode.actions) >= 3
+    assert len(episode.actions) >= 2
     assert episode.images.shape[1:] == (32, 32, 3)
-    assert episode.actions[:, 0] == pytest.approx(np.full(len(episode.actions), 0.002))
+    shades = episode.images[:, 0, 0, 0]
+    assert episode.actions[:, 0] == pytest.approx(1e-5 * shades)
+    assert (shades % 3 != 0).all(), 'a refused action was imported'
 
 
 def test_an_empty_folder_says_how_to_record(tmp_path: Path) -> None:

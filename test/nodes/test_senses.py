@@ -168,8 +168,33 @@ def test_a_joint_that_jumps_is_remembered() -> None:
     assert jumped.reason is StopReason.JOINT_STATE_INVALID
     assert 'waist jumped by 0.70 rad' in jumped.detail
     assert show(senses, 11.0, q_rad=1.1) is jumped
+    assert senses.joints.arm_rad[0] == 0.4, 'a hold must not command the jump'
     senses.forgive()
     assert show(senses, 11.1, q_rad=1.1) is None
+
+
+def test_a_further_camera_that_repeats_itself_is_frozen_by_name() -> None:
+    """The first camera moves on, the wrist's does not: held, and the name is said."""
+    senses = Senses(0.5, 0.2, lockstep=False, extra_cameras=('wrist',),
+                    guards=Guards(max_frozen_image_s=0.35))
+    senses.instruction = 'go'
+    for tenth in range(5):
+        time_s = 10.0 + tenth / 10
+        senses.see_extra('wrist', Frame(IMAGE, at(time_s).ros_ns, time_s))
+        fault = show(senses, time_s, value=tenth)
+        assert (fault is None) is (tenth <= 3)
+    assert fault.reason is StopReason.IMAGE_FROZEN
+    assert 'camera wrist' in fault.detail
+    senses.see_extra('wrist', Frame(IMAGE + 1, at(10.5).ros_ns, 10.5))
+    assert show(senses, 10.5, value=9) is None
+
+
+def test_efforts_that_are_not_measured_are_no_fault() -> None:
+    """ros2_control writes NaN for them; one NaN among numbers is a motor that fell silent."""
+    senses = guarded(max_effort=(1000.0,) * 6)
+    assert show(senses, 10.0, efforts=(np.nan,) * 7) is None
+    assert show(senses, 10.1, efforts=(0, np.nan, 0, 0, 0, 0, 0)).reason is (
+        StopReason.EFFORT_LIMIT)
 
 
 def test_a_motor_that_pushes_too_hard_is_remembered() -> None:

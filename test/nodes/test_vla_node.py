@@ -15,6 +15,8 @@
 """vla_node over DDS: it drives, and its lifecycle, stop and dry run do what they say."""
 
 
+import gc
+
 from nodes.vla_rig import ScriptedPolicy, small_step, stamp_ns, Summary, VlaRig, wait_for
 import numpy as np
 import pytest
@@ -219,3 +221,16 @@ def test_an_instruction_given_before_the_node_was_configured_is_followed() -> No
         rig.drive()
         rig.bench.wait_status('instruction', 'put eggplant on plate')
         rig.bench.wait_more(rig.bench.arm_commands)
+
+
+def test_what_configuring_made_is_kept_out_of_garbage_collection() -> None:
+    """In its own process only: a full collection stopped the stream; cleaning up undoes it."""
+    with VlaRig(ScriptedPolicy()) as rig:
+        assert rig.configure()
+        assert gc.get_freeze_count() == 0
+        assert rig.clean_up()
+        rig.node.owns_process = True
+        assert rig.configure()
+        assert gc.get_freeze_count() > 1000
+        assert rig.clean_up()
+        assert gc.get_freeze_count() == 0

@@ -250,3 +250,18 @@ def test_a_best_effort_camera_is_heard_when_asked_for() -> None:
         bench.images = bench.create_publisher(Image, 'image', qos_profile_sensor_data)
         rig.drive()
         bench.wait_more(bench.arm_commands)
+
+
+def test_the_qos_of_a_topic_can_be_overridden() -> None:
+    """The usual parameters, qos_overrides./TOPIC.subscription.reliability, reach the topic."""
+    with VlaRig(ScriptedPolicy()) as rig:
+        bench, topic = rig.bench, f'{rig.bench.get_namespace()}/image'
+        name = f'qos_overrides.{topic}.subscription.reliability'
+        rig.node._parameter_overrides[name] = Parameter(name, value='best_effort')
+        bench.destroy_publisher(bench.images)
+        bench.images = bench.create_publisher(Image, 'image', qos_profile_sensor_data)
+        rig.drive()
+        bench.wait_more(bench.arm_commands)
+        assert rig.deactivate()
+        assert rig.clean_up()
+        assert rig.configure(), 'the parameters are declared already'

@@ -16,14 +16,19 @@
 
 import ast
 from dataclasses import fields
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+import sys
+from types import ModuleType
 
 import pytest
 from rlrc_ros.nodes.parameters import VlaParameters
 from rlrc_sim.bridge_settings import BridgeSettings
 
 LAUNCH_FILE = Path(__file__).resolve().parents[2] / 'launch' / 'vla.launch.py'
+LAUNCH_IS_MISSING = find_spec('launch_ros') is None
+without_launch = pytest.mark.skipif(
+    not LAUNCH_IS_MISSING, reason='launch_ros is here: the real one is tested below')
 
 
 def nodes_in_text() -> dict[str, set[str]]:
@@ -33,7 +38,7 @@ def nodes_in_text() -> dict[str, set[str]]:
         if not isinstance(call, ast.Call):
             continue
         given = {keyword.arg: keyword.value for keyword in call.keywords}
-        if 'parameters' in given:  # RViz has none
+        if 'parameters' in given and given['package'].value == 'rlrc_ros':
             names = set()
             for overrides in ast.walk(given['parameters']):
                 if isinstance(overrides, ast.Dict):
@@ -52,6 +57,99 @@ def test_every_parameter_that_is_set_exists() -> None:
     for executable, names in found.items():
         assert names
         assert names <= known[executable]
+
+
+class Recorded:
+    """What a launch file made: its class's name and what it was given; it does nothing."""
+
+    def __init__(self, *given: object, **named: object) -> None:
+        self.given, self.named = given, named
+
+    def perform(self, context: dict) -> str:
+        """Return a launch argument's value (LaunchConfiguration)."""
+        return context[self.given[0]]
+
+
+def recorder_of(kind: str) -> type[Recorded]:
+    """Return a class of this name that records; a module's own attributes are none."""
+    if kind.startswith('__'):
+        raise AttributeError(kind)
+    return type(kind, (Recorded,), {})
+
+
+@pytest.fixture
+def launch_file(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the launch file as a module; where there is no launch, beside what records it."""
+    if LAUNCH_IS_MISSING:
+        for name in ('launch', 'launch.actions', 'launch.events', 'launch.substitutions',
+                     'launch_ros', 'launch_ros.actions', 'launch_ros.event_handlers',
+                     'launch_ros.events', 'launch_ros.events.lifecycle',
+                     'launch_ros.parameter_descriptions'):
+            stand_in = ModuleType(name)
+            stand_in.__getattr__ = recorder_of
+            monkeypatch.setitem(sys.modules, name, stand_in)
+    spec = spec_from_file_location('vla_launch', LAUNCH_FILE)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def started(module: ModuleType, **given: str) -> dict[str, Recorded]:
+    """Return the nodes that the arguments start, by executable."""
+    values = {name: default for name, default, _ in module.ARGUMENTS} | given
+    return {action.named['executable']: action for action in module.start_nodes(values)
+            if isinstance(action, Recorded) and 'executable' in action.named}
+
+
+def parameters_of(node: Recorded) -> dict[str, object]:
+    """Return the parameters given beside files, text unpacked."""
+    return {name: value.given[0] if isinstance(value, Recorded) else value
+            for name, value in node.named['parameters'][-1].items()}
+
+
+@without_launch
+def test_each_arm_gets_its_nodes_topics_and_caution(launch_file: ModuleType) -> None:
+    """Simulation drives at once and in lockstep; hardware begins with a dry run, on its topics."""
+    nodes = started(launch_file, rviz='true')
+    assert set(nodes) == {'sim_bridge', 'vla_node', 'rviz2', 'robot_state_publisher'}
+    given = parameters_of(nodes['vla_node'])
+    assert given['dry_run'] is False
+    assert given['lockstep'] is given['use_sim_time'] is True
+    assert (given['command_stamp'], given['base_frame']) == ('image', 'base_link')
+    assert nodes['vla_node'].named['remappings'] == []
+
+    nodes = started(launch_file, arm='ros2_control', image='/camera/image', rviz='true')
+    assert set(nodes) == {'vla_node', 'rviz2'}
+    given = parameters_of(nodes['vla_node'])
+    assert given['dry_run'] is True
+    assert given['lockstep'] is given['use_sim_time'] is False
+    assert (given['command_stamp'], given['command_style']) == ('zero', 'joint_trajectory')
+    assert dict(nodes['vla_node'].named['remappings']) == {
+        'image': '/camera/image', 'joint_states': 'wx250s/joint_states',
+        'arm_controller/joint_trajectory': 'wx250s/arm_controller/joint_trajectory',
+        'gripper_controller/joint_trajectory': 'wx250s/gripper_controller/joint_trajectory'}
+    assert nodes['rviz2'].named['arguments'][-1] == 'wx250s/base_link'
+
+    nodes = started(launch_file, arm='interbotix', robot_name='left', dry_run='false')
+    given = parameters_of(nodes['vla_node'])
+    assert (given['dry_run'], given['command_style']) == (False, 'interbotix')
+    assert (given['robot_name'], given['base_frame']) == ('left', 'left/base_link')
+    assert dict(nodes['vla_node'].named['remappings']) == {'joint_states': 'left/joint_states'}
+    assert VlaParameters(**{name: value for name, value in given.items()
+                            if name in {field.name for field in fields(VlaParameters)}})
+
+
+@without_launch
+@pytest.mark.parametrize(('given', 'said'), [
+    ({'arm': 'panda'}, "arm is 'panda'; it can be: sim, ros2_control, interbotix"),
+    ({'dry_run': 'maybe'}, "dry_run is 'maybe'; it can be: true, false"),
+    ({'mode': 'turbo'}, 'Set mode:=lockstep')])
+def test_a_wrong_argument_is_refused_with_what_to_set(
+    launch_file: ModuleType, given: dict[str, str], said: str,
+) -> None:
+    """The error names the value, the valid ones and the next thing to type."""
+    with pytest.raises(ValueError, match=said):
+        started(launch_file, **given)
 
 
 def test_the_arguments_build_two_nodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

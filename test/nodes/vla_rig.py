@@ -43,7 +43,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rlrc_ros.arm.limits import ARM_JOINTS, INITIAL_RAD
-from rlrc_ros.nodes.vla_node import VlaNode
+from rlrc_ros.nodes.vla_node import EXECUTOR_THREADS, spin_once, VlaNode
 from rlrc_ros.types import Action, ActionChunk, Observation
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Bool, Float64MultiArray, String, UInt32
@@ -119,7 +119,7 @@ class VlaRig:
                 Parameter(name, value=value) for name, value in values.items()], **doors)
         self.bench = Bench(self._contexts[1], namespace, image_type)
         self._executors = [
-            MultiThreadedExecutor(4, context=self._contexts[0]),
+            MultiThreadedExecutor(EXECUTOR_THREADS, context=self._contexts[0]),
             SingleThreadedExecutor(context=self._contexts[1])]
         self._threads = []
         for executor, node in zip(self._executors, (self.node, self.bench), strict=True):
@@ -131,8 +131,7 @@ class VlaRig:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bench.feeding.clear()
-        self.bench.over.set()
+        self.bench.rest()
         self.node.end()
         for executor in self._executors:
             executor.shutdown(timeout_sec=2.0)
@@ -158,6 +157,10 @@ class VlaRig:
         """Ask the node to deactivate; return whether it did."""
         return self.bench.change_state(Transition.TRANSITION_DEACTIVATE)
 
+    def clean_up(self) -> bool:
+        """Ask the node to clean up; return whether it did."""
+        return self.bench.change_state(Transition.TRANSITION_CLEANUP)
+
     def drive(self, *, lockstep: bool = False) -> 'VlaRig':
         """Configure, wait for matched topics, feed camera and joints, activate."""
         assert self.configure()
@@ -177,7 +180,9 @@ class Bench(Node):
         super().__init__('bench', context=context, namespace=namespace)
         self.lock = RLock()
         self.over, self.feeding = Event(), Event()
+        self._feeder: Thread | None = None
         self.camera_on = self.joints_on = True
+        self.wrist_on = self.wrist_noisy = False
         self.encoding, self.size_px = 'rgb8', SIZE_PX
         self.noisy = self.truncated = self.follows = False
         self.image_delay_ns = self.clock_offset_ns = 0
@@ -248,7 +253,15 @@ class Bench(Node):
     def feed(self) -> None:
         """Publish joints at 50 Hz and images at 25 Hz on a thread, as long as they are on."""
         self.feeding.set()
-        Thread(target=self._feed, daemon=True).start()
+        self._feeder = Thread(target=self._feed, daemon=True)
+        self._feeder.start()
+
+    def rest(self) -> None:
+        """Stop publishing; return when nothing more will be."""
+        self.feeding.clear()
+        self.over.set()
+        if self._feeder is not None:
+            self._feeder.join(timeout=2.0)
 
     def _feed(self) -> None:
         tick = 0
@@ -260,6 +273,8 @@ class Bench(Node):
             if self.joints_on:
                 self.show_joints(stamp_ns)
             if self.camera_on and tick % 2 == 0:
+                if self.wrist_on:
+                    self.show_wrist(stamp_ns, shade=tick // 2 * self.wrist_noisy % 256)
                 self.show_image(stamp_ns - self.image_delay_ns)
 
     def _on_arm(self, message: JointTrajectory) -> None:
@@ -293,8 +308,9 @@ class Bench(Node):
         self.joints.publish(message)
 
     def show_image(self, stamp_ns: int, shade: int = 0) -> None:
-        """Publish an image of one shade once."""
-        self.images.publish(self._picture(stamp_ns, shade))
+        """Publish an image of one shade once; where `noisy`, each time another."""
+        self.shown += self.noisy
+        self.images.publish(self._picture(stamp_ns, (shade + self.shown) % 256))
 
     def show_wrist(self, stamp_ns: int, shade: int = 0) -> None:
         """Publish a second camera's image of one shade once."""
@@ -306,8 +322,6 @@ class Bench(Node):
             picture = cv2.imencode('.png', np.full((height, width, 3), shade, np.uint8))[1]
             message = CompressedImage(format='png', data=picture.tobytes())
         else:
-            self.shown += self.noisy
-            shade = (shade + self.shown) % 256
             pixels = bytes([shade]) * (height * width * 3 - 100 * self.truncated)
             message = Image(height=height, width=width, step=width * 3, encoding=self.encoding,
                             data=pixels)
@@ -361,6 +375,7 @@ def _stamp(value_ns: int) -> object:
 
 def _spin(executor: object) -> None:
     try:
-        executor.spin()
+        while executor.context.ok() and not executor._is_shutdown:
+            spin_once(executor)
     except ExternalShutdownException:
         pass

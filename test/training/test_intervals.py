@@ -54,7 +54,7 @@ def test_a_rate_is_told_with_its_n():
 
 
 def test_two_policies_that_differ_clearly_are_told_apart():
-    """McNemar's p is the binomial tail of the episodes that parted the two."""
+    """The p of McNemar is the binomial tail of the episodes that parted the two."""
     first = [True] * 30 + [False] * 12 + [True] * 2 + [False] * 6
     second = [True] * 30 + [True] * 12 + [False] * 2 + [False] * 6
     compared = compare_paired(first, second)

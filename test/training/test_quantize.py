@@ -140,7 +140,7 @@ def test_the_plan_is_printed_and_writes_nothing(folder, tmp_path, monkeypatch, c
 
 
 def test_a_plan_keeps_whole_groups_and_what_is_pruned_already():
-    """RLRC's 90 % at 7B are 2 heads and 512 channels; uneven layers stay as they are."""
+    """The 90 % of RLRC at 7B are 2 heads and 512 channels; uneven layers stay as they are."""
     config = byte_table.read_architecture('7b')[0]
     pruned = byte_table.prune_plan(config, 128, None, None)
     assert pruned.decoder.layers[0] == pruned.decoder.layers[-1] == LayerWidths(32, 11008)

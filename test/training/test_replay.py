@@ -37,6 +37,16 @@ def test_a_demonstration_is_compared_number_by_number(tmp_path: Path) -> None:
     assert (tmp_path / 'replay.json').is_file()
 
 
+def test_a_checkpoint_that_reads_more_than_was_recorded_is_refused(tmp_path: Path) -> None:
+    """A second camera and the arm's state are in no recording: said before weights load."""
+    tiny = pytest.importorskip('tiny_vla')
+    folder = tiny.make_tiny_oft_checkpoint(
+        tmp_path / 'oft', 2, cameras=('image', 'wrist'), proprio_dim=7,
+        proprio_layout='xyz_rpy_gripper')
+    with pytest.raises(ValueError, match='reads image, wrist and the state of the arm'):
+        replay(ReplayConfig(tmp_path / 'none.safetensors', checkpoint=folder))
+
+
 def test_equal_series_agree_and_exchanged_axes_are_noticed() -> None:
     """Roll and yaw swapped with a sign, as SimplerEnv 78 describes it, give the warning."""
     series = np.random.default_rng(1).normal(0, 0.05, (40, 7))

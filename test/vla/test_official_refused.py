@@ -101,7 +101,7 @@ def test_a_tensor_of_another_dtype_is_named(write, dtype):
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 def test_weights_that_are_not_finite_are_named(write, value):
-    """NaN and infinity are refused while the tensors stream in."""
+    """Infinity and NaN are refused while the tensors stream in."""
     weights = tiny_official_weights()
     weights['projector.fc3.bias'][3] = value
     with pytest.raises(CheckpointError, match='projector.fc3.bias holds NaN or infinity'):

@@ -20,16 +20,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from rlrc_ros.types import Observation
-from rlrc_ros.vla.config import ParallelConfig, QuantizationConfig
+from rlrc_ros.vla.config import ParallelConfig
 from rlrc_ros.vla.images import to_pixels
 from rlrc_ros.vla.model import skeleton, Vla
 from rlrc_ros.vla.one_pass import OnePassRuntime
 from rlrc_ros.vla.operations import count_operations, WAITS
-from rlrc_ros.vla.parallel import action_states, most_likely_ids
+from rlrc_ros.vla.parallel import action_states
 from rlrc_ros.vla.policy import Policy
 from rlrc_ros.vla.runtime import PromptTooLongError, Reuse, StepRuntime
 from rlrc_training.presets import preset
-from rlrc_training.quantize import lean
 from tiny_vla import make_tiny_oft_checkpoint, tiny_oft_config
 import torch
 
@@ -147,17 +146,6 @@ def test_the_policy_runs_it_fast_and_regressing_ones_as_they_are(tmp_path):
     for policy in (discrete, regressing):
         assert policy.warm_up() > 0
         assert len(policy.act(observation).actions) == 4
-
-
-def test_a_cut_head_still_names_the_ids_of_the_vocabulary():
-    """Quantising cuts the head to 256 rows; its first row is the lowest action id."""
-    model = _model()
-    record = QuantizationConfig(decoder='bf16', host_embeddings=False)
-    cut = lean(model, record)
-    pixels = to_pixels(torch.from_numpy(_image(0)[None]), model.config.towers)
-    states = action_states(model, pixels, torch.tensor([_ids(9)]), torch.tensor([9]))
-    assert torch.equal(most_likely_ids(cut, states),
-                       _plain(model, _image(0), _ids(9)).action_ids)
 
 
 def test_sampling_needs_tokens():

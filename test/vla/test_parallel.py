@@ -306,7 +306,7 @@ class _Summary:
 
 
 def test_a_chunk_of_fourteen_numbers_is_predicted_but_is_no_action_for_this_arm():
-    """ALOHA's two arms: predict() answers, act() refuses by name."""
+    """Two arms, as ALOHA has: predict() answers, act() refuses by name."""
     policy = Policy(Checkpoint(_Summary(_model(horizon=25, dim=14).config),
                                _model(horizon=25, dim=14), preset('tiny')[1]))
     assert policy.predict([_seen(policy)]).shape == (1, 25, 14)

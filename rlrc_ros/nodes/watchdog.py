@@ -1,0 +1,103 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Looks after the control loop and the ROS graph, from a callback group and a thread of its own.
+
+When the loop has not run for `max_control_gap_s`, something hangs, perhaps while it keeps the
+node's lock: so the watchdog takes no lock that the loop takes, and only reads the pilot. It sends
+one hold and says so; when the loop runs again it begins at the measured pose.
+"""
+
+from collections.abc import Callable
+from time import monotonic
+
+from rclpy.lifecycle import LifecycleNode
+from rlrc_ros.arm.safety import Rejection
+from rlrc_ros.nodes.arm_output import ArmOutput
+from rlrc_ros.nodes.parameters import VlaParameters
+from rlrc_ros.nodes.pilot import Pilot
+from rlrc_ros.nodes.senses import Now
+from rlrc_ros.types import StopReason
+
+GRAPH_PERIOD_S = 0.1
+ONLOOKERS = ('recorder_node', 'rosbag2_recorder', 'rosbag2_transport_recorder')
+"""Nodes that listen to commands and drive no arm."""
+
+
+class Watchdog:
+    """One for each configuration of the node."""
+
+    period_s = 0.02
+    """How often `watch` is to be called."""
+
+    def __init__(
+        self, node: LifecycleNode, pilot: Pilot, output: ArmOutput, parameters: VlaParameters,
+        now: Callable[[], Now], alarm: Callable[[StopReason, str], None],
+    ) -> None:
+        """Begin to watch; `alarm` is called with what to publish, from the watchdog's thread."""
+        self._node, self._pilot, self._output = node, pilot, output
+        self._parameters, self._now, self._alarm = parameters, now, alarm
+        self._fed_s, self._graph_seen_s = monotonic(), 0.0
+        self._alarmed = self._met_driver = False
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether the loop has been found standing since it was last fed."""
+        return self._alarmed
+
+    def feed(self, steady_s: float) -> bool:
+        """Note that the control loop runs; return whether it had stood until now."""
+        self._fed_s = steady_s
+        had_stood, self._alarmed = self._alarmed, False
+        return had_stood
+
+    def watch(self) -> None:
+        """Hold the arm where the loop stands; note what the graph has against driving."""
+        now_s, pilot = monotonic(), self._pilot
+        if not pilot.active:
+            return
+        gap_s, most_s = now_s - self._fed_s, self._parameters.max_control_gap_s
+        if gap_s > most_s and not self._alarmed:
+            self._alarmed = True
+            moving = pilot.has_commanded and not pilot.dry_run
+            self._output.hold(pilot.hold(self._now(), with_pose=False) if moving else None)
+            self._alarm(StopReason.WATCHDOG, f'the control loop has not run for {gap_s:.2f} s; '
+                        f'at most {most_s:g} s')
+        if now_s - self._graph_seen_s >= GRAPH_PERIOD_S and not self._alarmed:
+            self._graph_seen_s = now_s
+            if self._parameters.exclusive and not self._parameters.lockstep:
+                pilot.obstacle = self._look_at_graph()
+
+    def _look_at_graph(self) -> Rejection | None:
+        was, interbotix = self._pilot.obstacle, self._parameters.command_style == 'interbotix'
+        gone = was is not None and was.reason is StopReason.DRIVER_GONE
+        if gone and interbotix and self._met_driver:
+            return was  # a driver that comes back has forgotten its profile: configure anew
+        for publisher in self._output.publishers:
+            topic = publisher.topic_name
+            others = self._node.count_publishers(topic) - 1
+            if others > 0:
+                return Rejection(
+                    StopReason.OTHER_COMMANDER, f'{others} other publisher(s) on {topic}. End '
+                    'them, or set exclusive:=false')
+            heard = any(info.node_name not in ONLOOKERS
+                        for info in self._node.get_subscriptions_info_by_topic(topic))
+            if not heard and not self._pilot.dry_run:
+                remedy = 'start it' + (', then clean up and configure vla_node' * interbotix)
+                return Rejection(
+                    StopReason.DRIVER_GONE, f'nobody listens to {topic}: the driver of the arm '
+                    f'is not there; {remedy}')
+        self._met_driver = True
+        return None
