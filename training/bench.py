@@ -125,10 +125,14 @@ class BenchConfig:
 
 
 class RowProcess:
-    """A row's own process, spoken to line by line."""
+    """
+    A row's own process, spoken to line by line.
 
-    def __init__(self, row: Row, config: BenchConfig):
-        folder = config.folder(row)
+    :param folder: the checkpoint to run, whatever the row is of; by default what config says
+    """
+
+    def __init__(self, row: Row, config: BenchConfig, folder: Path | None = None):
+        folder = folder or config.folder(row)
         settings = {'row': row.name, 'size': config.size, 'device': config.where,
                     'dtype': config.arithmetic, 'threads': config.threads or os.cpu_count() or 1,
                     'checkpoint': str(folder) if folder else None}

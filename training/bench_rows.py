@@ -131,7 +131,8 @@ def row_config(row: Row, size: str, folder: Path | None = None) -> VlaConfig:
         record = QuantizationConfig(row.scheme, vision=row.scheme, projector=row.scheme,
                                     action_head=False, host_embeddings=False)
     else:
-        record = QuantizationConfig(row.scheme, group_size=GROUPS[size], prefill=row.prefill)
+        record = QuantizationConfig(  # a discrete one-pass head answers from the whole vocabulary
+            row.scheme, group_size=GROUPS[size], prefill=row.prefill, action_head=not row.actions)
     return replace(config, quantization=record)
 
 

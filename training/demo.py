@@ -259,7 +259,7 @@ def main(argv: list[str] | None = None) -> int:
             runs.append((each.out, each.mode, checkpoint, outcome))
         report(runs, console)
         if not any(result['success_once'] for result in runs[0][3]['episodes']):
-            raise DemoFailed(f'none of {len(runs[0][2]["episodes"])} episodes succeeded; see '
+            raise DemoFailed(f'none of {len(runs[0][3]["episodes"])} episodes succeeded; see '
                              f'{config.out}/vla_node.log')
     except (CheckpointError, DemoFailed, NodeDied, OSError, TransitionFailed,
             ValueError) as error:

@@ -86,18 +86,18 @@ class TimingConfig:
         if strange := set(self.vla_cache) - set(self.titles):
             raise ValueError(f'vla_cache {min(strange)!r} is not one of the names: '
                              f'{", ".join(self.titles)}')
-        self.bench(None)  # its bounds are ours
+        self.bench()  # its bounds are ours
 
     @property
     def titles(self) -> tuple[str, ...]:
         """Return what the checkpoints are called."""
         return self.names or tuple(each.name for each in self.checkpoints)
 
-    def bench(self, checkpoint: Path | None) -> BenchConfig:
+    def bench(self) -> BenchConfig:
         """Return what `rlrc bench` would be asked for."""
         return BenchConfig(
             rows=('C', 'D'), device=self.device, dtype=self.dtype, blocks=self.blocks,
-            steps=self.steps, warm_ups=self.warm_ups, threads=self.threads, dense=checkpoint)
+            steps=self.steps, warm_ups=self.warm_ups, threads=self.threads)
 
 
 def groups(sizes: list[int], free: int) -> Iterator[list[int]]:
@@ -129,7 +129,7 @@ def _time_group(config: TimingConfig, group: list[int]) -> tuple[dict, dict]:
     try:
         for index in group:
             row = ROWS['D' if config.titles[index] in config.vla_cache else 'C']
-            processes[index] = RowProcess(row, config.bench(config.checkpoints[index]))
+            processes[index] = RowProcess(row, config.bench(), config.checkpoints[index])
         for index in group:
             processes[index].wait_until_ready()
         for index in group:
@@ -147,7 +147,7 @@ def _time_group(config: TimingConfig, group: list[int]) -> tuple[dict, dict]:
 def timing(config: TimingConfig) -> dict:
     """Time all checkpoints, write timing.json and return its content."""
     summaries = [inspect(folder) for folder in config.checkpoints]
-    bench = config.bench(None)
+    bench = config.bench()
     cuda = bench.where.startswith('cuda')
     free = torch.cuda.mem_get_info()[0] if cuda else psutil.virtual_memory().available
     size = 2 if bench.arithmetic == 'bfloat16' else 4

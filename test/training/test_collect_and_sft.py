@@ -137,7 +137,7 @@ def test_targets_are_softened_over_neighbouring_bins():
 
 
 @pytest.mark.parametrize(('change', 'words'), [
-    ({'preset': 'giant'}, "'giant' is not known; there are: nano"),
+    ({'preset': 'giant'}, "'giant' is not known; there are: small, nano"),
     ({'steps': 0}, 'got 0'), ({'ema_decay': 1.0}, 'below 1')])
 def test_a_wrong_sft_option_is_refused(change, words):
     """Each error names the value."""

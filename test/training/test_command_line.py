@@ -19,7 +19,7 @@ from rlrc_training import collect, evaluate, sft
 
 
 @pytest.mark.parametrize(('main', 'arguments', 'words'), [
-    (sft.main, ['--preset', 'giant'], "preset 'giant' is not known; there are: nano"),
+    (sft.main, ['--preset', 'giant'], "preset 'giant' is not known; there are: small, nano"),
     (collect.main, ['--first-seed', '3'], 'first_seed 3 is not a training seed')])
 def test_a_wrong_option_is_told_with_the_valid_ones(main, arguments, words, capsys):
     """Exit status 2, no traceback, and the message names the value."""

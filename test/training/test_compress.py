@@ -15,7 +15,6 @@
 """From end to end: prune, sft, quantize, evaluate, and the policy by both runtimes."""
 
 from dataclasses import replace
-from functools import partial
 import json
 
 import numpy as np
@@ -27,7 +26,6 @@ from rlrc_ros.vla.config import ConfigError, QuantizationConfig
 from rlrc_ros.vla.linear import QuantizedLinear
 from rlrc_ros.vla.policy import Policy
 from rlrc_ros.vla.quantized import linear_layers
-from rlrc_sim.rollout import play
 from rlrc_training.byte_table import plan_variant
 from rlrc_training.evaluate import evaluate, EvaluateConfig
 from rlrc_training.prune import prune
@@ -121,7 +119,7 @@ def test_what_is_pruned_trained_and_quantised_opens_by_both_runtimes(way, demos,
 @pytest.mark.sim
 def test_a_compressed_policy_is_evaluated(demos, tmp_path, monkeypatch):
     """`rlrc evaluate` plays the last folder as it plays the first; five steps will do."""
-    monkeypatch.setattr('rlrc_training.evaluate.play', partial(play, max_steps=5))
+    monkeypatch.setattr('rlrc_training.evaluate.World.max_episode_steps', 5)
     *_, quantised = _compress(demos, tmp_path, *WAYS['flap, int4'])
     document = evaluate(EvaluateConfig(quantised, episodes=1, processes=1, device='cpu',
                                        out=tmp_path / 'evaluation', videos=0))

@@ -210,7 +210,7 @@ def test_options_out_of_bounds_are_refused(options, words):
     (['--plan', '7b', '--keep-channels', '0'], 'keep_channels 0 .* 1 ... 11008'),
     (['--group-size', '32', '--device', 'cuda'], "'cuda' was asked for.*--device cpu"),
     (['--compare', '--data', 'nowhere', '--group-size', '32'], 'no demonstrations in nowhere'),
-    (['--plan', '8b'], "'8b'.*7b, nano, choice, tiny")])
+    (['--plan', '8b'], "'8b'.*7b, small, nano, choice, tiny")])
 def test_what_does_not_fit_the_model_is_refused(folder, tmp_path, capsys, monkeypatch, options,
                                                 words):
     """Each ends in one line that says what to type, and writes nothing."""
