@@ -21,7 +21,6 @@ import json
 import os
 from pathlib import Path
 import re
-import signal
 import subprocess
 import time
 
@@ -380,7 +379,7 @@ def test_a_whole_tiny_pipeline(tmp_path):
     config = PipelineConfig('tiny', tmp_path / 'out', (demos,), rows=('rlrc-4bit',), episodes=1,
                             strips=1, results=tmp_path / 'results')
     text = said(config)
-    assert '10/10' in text and 'report' in text
+    assert '9/9' in text and 'report' in text
     html = (tmp_path / 'results' / 'out.html').read_text()
     assert 'too few: 1 of 500' in html and 'data:image/jpeg' in html and 'RLRC-4bit' in html
     stages = [each['name'] for each in inspect(
@@ -388,6 +387,5 @@ def test_a_whole_tiny_pipeline(tmp_path):
     assert stages == ['sft', 'prune', 'sft', 'rl', 'quantize']
     assert (config.folder / 'quantize' / 'README.md').is_file()
     again = said(config)
-    assert again.count('there already') == 9 and 'begins' not in again
+    assert again.count('there already') == 8 and 'begins' not in again
     assert Records(config.folder).read('rl')['state'] == 'done'
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
