@@ -53,7 +53,7 @@ JOINT_OFFSET_RAD, WRIST_OFFSET_RAD = 0.15, 0.6
 CHOICE_OBJECTS = ('carrot', 'bread', 'plastic bottle', '7up can', 'zucchini', 'banana',
                   'hamburger', 'golf ball')
 CHOICE_RECEPTACLES = ('plate', 'cloth', 'pizza', 'gramophone disk')
-"""Eight of the seen objects and four receptacles (ours): the most that two CPU cores learned."""
+"""Eight of the seen objects and four receptacles (ours), unlike in shape and colour."""
 CHOICE_HALF_M, CHOICE_STEP_M = (0.09, 0.12), 0.03
 CHOICE_RECEPTACLES_APART_M, CHOICE_APART_M = 0.125, 0.085
 """Least distances of two receptacles, and of an object from anything (ours): nothing overlaps."""
