@@ -36,13 +36,12 @@ import os
 from pathlib import Path
 import sys
 import tempfile
-from threading import Thread
 from time import monotonic
 
 import numpy as np
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rlrc_ros.arm.limits import ARM_JOINTS, JOINT_LOWER_RAD, JOINT_UPPER_RAD
+from rlrc_ros.nodes.lifetime import spun
 from rlrc_ros.nodes.parameters import defaults
 from rlrc_ros.paths import config_file, shipped_checkpoint
 from rlrc_ros.vla.checkpoint import inspect
@@ -76,23 +75,8 @@ def driver(domain: int) -> Iterator[object]:
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=domain, args=[])
     node = XsRelay(context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-
-    def spin() -> None:
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            pass
-    thread = Thread(target=spin, daemon=True)
-    thread.start()
-    try:
+    with spun(node):
         yield node
-    finally:
-        executor.shutdown(timeout_sec=2.0)
-        thread.join(timeout=2.0)
-        node.destroy_node()
-        context.try_shutdown()
 
 
 def nodes_of(backend: str, options: argparse.Namespace, folder: Path,

@@ -28,7 +28,7 @@ from pathlib import Path
 import sys
 
 import numpy as np
-import torch
+from torch import library as operators
 
 try:
     import torchvision  # noqa: F401
@@ -36,8 +36,8 @@ except RuntimeError:
     # A torchvision whose compiled part does not fit this torch; lerobot uses its plain Python.
     for name in [each for each in sys.modules if each.startswith('torchvision')]:
         del sys.modules[name]
-    operators = torch.library.Library('torchvision', 'DEF')
-    operators.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+    operators.define(
+        'torchvision::nms', '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset  # noqa: E402
 

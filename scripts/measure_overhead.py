@@ -30,7 +30,6 @@ import os
 from pathlib import Path
 import subprocess
 import sys
-from threading import Thread
 from time import monotonic
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,11 +37,11 @@ sys.path.insert(0, str(ROOT / 'test'))
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 from lifecycle_msgs.msg import Transition  # noqa: E402
-from nodes.vla_rig import Bench, DOMAIN, ScriptedPolicy, spin_once, Summary, wait_for  # noqa: E402
+from nodes.vla_rig import Bench, DOMAIN, ScriptedPolicy, Summary, wait_for  # noqa: E402
 import numpy as np  # noqa: E402
 import rclpy  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rlrc_ros.nodes import vla_node  # noqa: E402
+from rlrc_ros.nodes.lifetime import spun  # noqa: E402
 from rlrc_ros.types import Action, ActionChunk  # noqa: E402
 from rlrc_training.provenance import machine  # noqa: E402
 from std_msgs.msg import Float64MultiArray  # noqa: E402
@@ -98,24 +97,13 @@ def main() -> int:
     rclpy.init(context=context, domain_id=DOMAIN, args=[])
     bench = Bench(context, NAMESPACE)
     bench.size_px = (options.size_px, options.size_px)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(bench)
-
-    def spin() -> None:
-        while not bench.over.is_set():
-            spin_once(executor)
-    thread = Thread(target=spin, daemon=True)
-    thread.start()
-    try:
-        spans = measure(bench, options.steps)
-    finally:
-        process.terminate()
-        process.wait(10)
-        bench.over.set()
-        thread.join(timeout=2.0)
-        executor.shutdown()
-        bench.destroy_node()
-        context.try_shutdown()
+    with spun(bench):
+        try:
+            spans = measure(bench, options.steps)
+        finally:
+            process.terminate()
+            process.wait(10)
+            bench.over.set()
     for name, values_s in zip(('node', 'round trip'), spans, strict=True):
         p50, p95, p99 = np.percentile(np.array(values_s) * 1e3, (50, 95, 99))
         print(json.dumps({'span': name, 'n': len(values_s), 'p50_ms': round(p50, 2),

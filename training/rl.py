@@ -152,8 +152,8 @@ def _check_trainable(folder: Path) -> CheckpointSummary:
     """Raise ValueError for a model that PPO here does not know how to train."""
     summary = refuse_quantized(inspect(folder), 'rl')
     parallel = summary.config.parallel
-    if summary.action_horizon != 1 or (parallel is not None and (
-            parallel.head != 'discrete' or len(parallel.cameras) > 1 or parallel.proprio_dim)):
+    if summary.action_horizon != 1 or (
+            parallel is not None and not parallel.is_one_picture_to_tokens):
         raise ValueError(
             f"{folder} answers {summary.action_horizon} actions by OpenVLA-OFT's "
             f'{parallel.head if parallel else "discrete"} head; PPO here judges the tokens of one '

@@ -110,8 +110,7 @@ def _check_trainable(folder: Path) -> None:
     summary = inspect(folder)
     refuse_quantized(summary, 'sft')
     parallel = summary.config.parallel
-    if parallel is not None and (parallel.head != 'discrete' or len(parallel.cameras) > 1
-                                 or parallel.proprio_dim):
+    if parallel is not None and not parallel.is_one_picture_to_tokens:
         raise ValueError(
             f'{folder} is an OpenVLA-OFT that regresses its actions or reads more than one '
             'camera; sft trains action tokens from one picture. Its loss is '

@@ -27,16 +27,13 @@ at the same time; there is room for one commander. The torque stays on. Radians,
 """
 
 import argparse
-import signal
 import sys
-from threading import Event, Thread
+from threading import Event
 from time import monotonic
 
 import numpy as np
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from rlrc_ros.arm.clearance import ClearanceModel
 from rlrc_ros.arm.commands import command_style
 from rlrc_ros.arm.limits import (
@@ -52,6 +49,7 @@ from rlrc_ros.arm.limits import (
 )
 from rlrc_ros.arm.safety import JointCommand, SafetyLimits
 from rlrc_ros.nodes.doors import DoorError
+from rlrc_ros.nodes.lifetime import begin, spun
 from rlrc_ros.nodes.xs_driver import XsDriver
 from sensor_msgs.msg import JointState
 
@@ -211,34 +209,15 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Move as the command line says; return 0 when the arm is there."""
     options = parser().parse_args(argv)
-    stopped = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    stopped = begin([])
     try:
         node = MoveNode(options.arm, options.robot_name)
     except ModuleNotFoundError as error:
         print(f'rlrc move: {error}', file=sys.stderr)
         rclpy.try_shutdown()
         return 1
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    over = Event()
-    spinning = Thread(target=_spin, args=(executor, over), daemon=True)
-    spinning.start()
-    try:
+    with spun(node):
         return run(node, options.pose, options, stopped)
-    finally:
-        over.set()
-        spinning.join(timeout=2.0)
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
-
-
-def _spin(executor: SingleThreadedExecutor, over: Event) -> None:
-    while not over.is_set():
-        executor.spin_once(timeout_sec=0.1)
 
 
 if __name__ == '__main__':

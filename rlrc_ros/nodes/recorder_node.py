@@ -29,9 +29,8 @@ from datetime import datetime, timezone
 import json
 from pathlib import Path
 from queue import Full, Queue
-import signal
 import sys
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 import time
 
 from geometry_msgs.msg import PoseStamped
@@ -40,7 +39,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
-from rclpy.signals import SignalHandlerOptions
+from rlrc_ros.nodes.lifetime import begin
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, String, UInt32
 from std_srvs.srv import SetBool, Trigger
@@ -202,10 +201,7 @@ class RecorderNode(Node):
 
 def main(argv: list[str] | None = None) -> int:
     """Run recorder_node until SIGINT or SIGTERM; an open episode is closed without a result."""
-    ended = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    ended = begin(argv)
     try:
         node = RecorderNode()
     except ValueError as error:

@@ -26,18 +26,17 @@ import argparse
 import json
 from pathlib import Path
 import sys
-from threading import Event, Thread
-from time import monotonic
+from time import monotonic, sleep
 
 import cv2
 import numpy as np
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rlrc_ros.arm.limits import ARM_JOINTS, FINGER_JOINT
 from rlrc_ros.nodes.doors import DoorError
 from rlrc_ros.nodes.image_message import decode, ImageError
+from rlrc_ros.nodes.lifetime import spun
 from rlrc_ros.nodes.xs_driver import XsDriver
 from sensor_msgs.msg import Image, JointState
 
@@ -160,11 +159,6 @@ def overlay(message: Image, view: Path, out: Path) -> None:
     cv2.imwrite(str(out), cv2.addWeighted(seen, 0.5, wanted, 0.5, 0.0))
 
 
-def _spin(executor: SingleThreadedExecutor, over: Event) -> None:
-    while not over.is_set():
-        executor.spin_once(timeout_sec=0.1)
-
-
 def main(argv: list[str] | None = None) -> int:
     """Listen, print a JSON line for each check, return 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
@@ -176,18 +170,12 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     rclpy.init(args=[])
     listener = Listener(options.image, options.joint_states)
-    executor = SingleThreadedExecutor()
-    executor.add_node(listener)
-    over = Event()
-    spinning = Thread(target=_spin, args=(executor, over), daemon=True)
-    spinning.start()
-    over.wait(LISTEN_S)
-    checks = [check_camera(listener), check_joints(listener),
-              check_commands(listener, options.robot_name)]
-    profile = check_profile(listener, options.robot_name)
-    checks += [profile] if profile else []
-    over.set()
-    spinning.join(timeout=2.0)
+    with spun(listener):
+        sleep(LISTEN_S)
+        checks = [check_camera(listener), check_joints(listener),
+                  check_commands(listener, options.robot_name)]
+        profile = check_profile(listener, options.robot_name)
+        checks += [profile] if profile else []
     if options.view is not None and listener.images:
         try:
             overlay(listener.images[0], options.view, options.overlay)
@@ -197,9 +185,6 @@ def main(argv: list[str] | None = None) -> int:
             checks.append(line('camera view', False, str(error), '--view PICTURE'))
     for check in checks:
         print(json.dumps(check))
-    executor.shutdown()
-    listener.destroy_node()
-    rclpy.try_shutdown()
     return 0 if all(check['ok'] for check in checks) else 1
 
 

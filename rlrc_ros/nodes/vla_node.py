@@ -29,9 +29,8 @@ through the executor costs a millisecond or two each time.
 """
 
 from collections.abc import Callable
-import signal
 import sys
-from threading import Event, RLock, Thread
+from threading import RLock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -43,12 +42,10 @@ from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from rclpy.exceptions import ParameterException
-from rclpy.executors import Executor, MultiThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.signals import SignalHandlerOptions
 from rlrc_ros.arm.commands import command_style, to_stamp
 from rlrc_ros.arm.safety import JointCommand, Rejection, SafetyGate
 from rlrc_ros.nodes.arm_output import AHEAD_TICKS, ArmOutput
@@ -61,6 +58,7 @@ from rlrc_ros.nodes.doors import (
     read_parameters,
 )
 from rlrc_ros.nodes.image_message import decode, ImageError
+from rlrc_ros.nodes.lifetime import begin, InvalidHandle, JOIN_S, spin_until
 from rlrc_ros.nodes.motion_markers import intended_motion
 from rlrc_ros.nodes.parameters import VlaParameters
 from rlrc_ros.nodes.pauses import CollectorPauses
@@ -82,7 +80,6 @@ from visualization_msgs.msg import MarkerArray
 if TYPE_CHECKING:
     from rlrc_ros.arm.stream import JointStream
 
-InvalidHandle = rclpy_implementation.InvalidHandle
 IMAGE_TYPES = {'raw': Image, 'compressed': CompressedImage}
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 COMMAND_QOS = QoSProfile(depth=1)
@@ -569,12 +566,7 @@ def main(
     # The policy's thread gives the interpreter up in each of its many small operations, and by
     # default waits up to 5 ms to get it back from the executor's threads.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    # Our own handlers: rclpy's would close the topics before the last command is out, and a
-    # second Ctrl-C, which a launch file forwards, would interrupt the clean-up.
-    ended = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    ended = begin(argv)
     try:
         node = make_node()
     except (ParameterException, ValueError) as error:
@@ -585,11 +577,11 @@ def main(
     executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)
     executor.add_node(node)
     failures: list[Exception] = []
-    spinning = Thread(target=_spin, args=(executor, ended, failures), daemon=True)
+    spinning = Thread(target=spin_until, args=(executor, ended, failures), daemon=True)
     spinning.start()
     ended.wait()
     node.end()
-    spinning.join(timeout=2.0)
+    spinning.join(timeout=JOIN_S)
     # rclpy's own shutdown does not wait for callbacks that still run, which then find their
     # handles destroyed. None of ours blocks, now that the topics are gone.
     executor._executor.shutdown(wait=True)
@@ -599,24 +591,6 @@ def main(
     if failures:
         raise failures[0]
     return 0
-
-
-def spin_once(executor: Executor) -> None:
-    """Serve one callback, or none within 0.2 s, on an executor whose node may drop its topics."""
-    try:
-        executor.spin_once(timeout_sec=0.2)
-    except InvalidHandle:
-        pass  # rclpy adds a subscription's events to its wait set while a clean-up destroys it
-
-
-def _spin(executor: MultiThreadedExecutor, ended: Event, failures: list[Exception]) -> None:
-    try:
-        while not ended.is_set():
-            spin_once(executor)
-    except Exception as error:  # handed to the main thread, which holds the arm first
-        failures.append(error)
-    finally:
-        ended.set()
 
 
 if __name__ == '__main__':

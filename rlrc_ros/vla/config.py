@@ -227,6 +227,11 @@ class ParallelConfig:
                  f'proprio_layout {self.proprio_layout!r} is none of {self.proprio_dim} numbers; '
                  f'there are: {", ".join(layouts) or "none of that length"}')
 
+    @property
+    def is_one_picture_to_tokens(self) -> bool:
+        """Whether it reads and answers what an OpenVLA does: one picture, action tokens."""
+        return self.head == 'discrete' and len(self.cameras) == 1 and not self.proprio_dim
+
 
 @dataclass(frozen=True)
 class QuantizationConfig:

@@ -183,8 +183,7 @@ def has_runtime(config: VlaConfig, name: str = 'fast') -> bool:
     parallel = config.parallel
     if parallel is None:
         return True
-    return (name != 'vla-cache' and parallel.head == 'discrete'
-            and len(parallel.cameras) == 1 and not parallel.proprio_dim)
+    return name != 'vla-cache' and parallel.is_one_picture_to_tokens
 
 
 def candidates(device: str, config: VlaConfig | None = None) -> tuple[str, ...]:

@@ -36,7 +36,9 @@ def goes_silent(rig: VlaRig) -> None:
 
 def test_a_held_stream_comes_to_rest_and_then_keeps_silent() -> None:
     """After the camera stops, and in a dry run, nothing fights whoever else moves the arm."""
-    with VlaRig(ScriptedPolicy(), stream_hz=50.0, max_joint_jump_rad=0.0, **WIDE) as rig:
+    # With older joints the node holds at its last target, which is another test's matter.
+    with VlaRig(ScriptedPolicy(), stream_hz=50.0, max_joint_jump_rad=0.0,
+                max_joint_state_age_s=5.0, **WIDE) as rig:
         bench = rig.drive().bench
         bench.wait_more(bench.arm_commands, 20)
         bench.camera_on = False

@@ -16,14 +16,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event, Thread
+from threading import Event
 
 from nodes.vla_rig import Bench, DOMAIN, wait_for
 import numpy as np
 import pytest
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rlrc_ros.arm.limits import HOME_RAD, INITIAL_RAD, SLEEP_RAD
+from rlrc_ros.nodes.lifetime import spun
 from rlrc_ros.nodes.move import duration_s, MoveNode, obstacle, parser, run, share_of_way
 from trajectory_msgs.msg import JointTrajectory
 
@@ -36,26 +36,11 @@ def bench_and_mover() -> Iterator[tuple[Bench, MoveNode]]:
     bench = Bench(context, '/wx250s')
     bench.camera_on, bench.follows = False, True
     mover = MoveNode('ros2_control', 'wx250s', context=context)
-    executor = SingleThreadedExecutor(context=context)
-    over = Event()
-
-    def spin() -> None:
-        while not over.is_set():
-            executor.spin_once(timeout_sec=0.1)
-    for node in (bench, mover):
-        executor.add_node(node)
-    thread = Thread(target=spin, daemon=True)
-    thread.start()
-    try:
-        yield bench, mover
-    finally:
-        bench.rest()
-        over.set()
-        thread.join(timeout=2.0)
-        executor.shutdown(timeout_sec=2.0)
-        for node in (bench, mover):
-            node.destroy_node()
-        context.try_shutdown()
+    with spun(bench, mover):
+        try:
+            yield bench, mover
+        finally:
+            bench.rest()
 
 
 def options(pose: str, speed: str = '1.0') -> object:

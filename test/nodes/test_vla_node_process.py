@@ -21,13 +21,12 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
-from threading import Thread
 
 from lifecycle_msgs.msg import Transition
-from nodes.vla_rig import Bench, DOMAIN, PATIENCE_S, VlaRig, wait_for
+from nodes.vla_rig import Bench, DOMAIN, PATIENCE_S, PATIENT, VlaRig, wait_for
 import pytest
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rlrc_ros.nodes.lifetime import spun
 from rlrc_ros.vla.config import QuantizationConfig
 
 make_tiny_checkpoint = pytest.importorskip('tiny_vla').make_tiny_checkpoint
@@ -65,25 +64,11 @@ def lone_bench() -> Iterator[Bench]:
     rclpy.init(context=context, domain_id=DOMAIN, args=[])
     bench = Bench(context, NAMESPACE)
     bench.size_px = SIZE_PX
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(bench)
-
-    def spin() -> None:
+    with spun(bench):
         try:
-            executor.spin()
-        except ExternalShutdownException:
-            pass
-    thread = Thread(target=spin, daemon=True)
-    thread.start()
-    try:
-        yield bench
-    finally:
-        bench.feeding.clear()
-        bench.over.set()
-        executor.shutdown(timeout_sec=2.0)
-        thread.join(timeout=2.0)
-        bench.destroy_node()
-        context.try_shutdown()
+            yield bench
+        finally:
+            bench.rest()
 
 
 @pytest.mark.parametrize('stored', ['bf16', 'int4'])
@@ -127,9 +112,10 @@ def test_ctrl_c_holds_the_arm_and_ends_without_a_traceback(
 ) -> None:
     """While driving, two signals in a row end the process with 0, a last command, and peace."""
     log = tmp_path / 'vla_node.log'
+    patiently = [word for name, value in PATIENT.items() for word in ('-p', f'{name}:={value}')]
     with lone_bench() as bench, vla_process(
             log, '-p', f'checkpoint:={checkpoint}', '-p', f'instruction:={INSTRUCTION}',
-            '-p', 'max_step_m:=0.5', '-p', 'max_step_rad:=3.0') as process:
+            '-p', 'max_step_m:=0.5', '-p', 'max_step_rad:=3.0', *patiently) as process:
         assert bench.change_state(Transition.TRANSITION_CONFIGURE)
         bench.wait_matched()
         bench.feed()

@@ -34,16 +34,13 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import numpy as np
 import rclpy
-from rclpy.executors import (
-    ExternalShutdownException,
-    MultiThreadedExecutor,
-    SingleThreadedExecutor,
-)
+from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rlrc_ros.arm.limits import ARM_JOINTS, INITIAL_RAD
-from rlrc_ros.nodes.vla_node import EXECUTOR_THREADS, spin_once, VlaNode
+from rlrc_ros.nodes.lifetime import spin_until
+from rlrc_ros.nodes.vla_node import EXECUTOR_THREADS, VlaNode
 from rlrc_ros.types import Action, ActionChunk, Observation
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Bool, Float64MultiArray, String, UInt32
@@ -78,6 +75,12 @@ class Summary:
     proprio_layout: str = ''
 
 
+PATIENT = {'max_image_age_s': 0.5, 'max_joint_state_age_s': 0.2, 'max_inference_s': 2.0,
+           'max_frozen_image_s': 0.0, 'max_control_gap_s': 1.0}
+"""Parameters of the node: two busy cores leave gaps that no driver does, and the pictures here
+have no noise."""
+
+
 class ScriptedPolicy:
     """Answers by a function that a test may exchange at any time."""
 
@@ -102,10 +105,8 @@ class VlaRig:
         real_checkpoint: bool = False, image_type: type = Image, **parameters: object,
     ) -> None:
         self.policy = policy
-        # Two busy cores leave gaps that no driver does, and the pictures here have no noise.
-        values = {'checkpoint': checkpoint, 'instruction': 'put carrot on plate',
-                  'max_image_age_s': 0.5, 'max_joint_state_age_s': 0.2, 'max_inference_s': 2.0,
-                  'max_frozen_image_s': 0.0, 'max_control_gap_s': 1.0, **parameters}
+        values = {'checkpoint': checkpoint, 'instruction': 'put carrot on plate', **PATIENT,
+                  **parameters}
         doors = {} if real_checkpoint else {
             'open_policy': lambda folder, device, **choice: policy,
             'inspect_checkpoint': lambda folder: summary or Summary()}
@@ -121,22 +122,27 @@ class VlaRig:
         self._executors = [
             MultiThreadedExecutor(EXECUTOR_THREADS, context=self._contexts[0]),
             SingleThreadedExecutor(context=self._contexts[1])]
-        self._threads = []
-        for executor, node in zip(self._executors, (self.node, self.bench), strict=True):
+        self._threads, self._overs = [], [Event(), Event()]
+        self._failures: list[Exception] = []
+        for executor, node, over in zip(
+                self._executors, (self.node, self.bench), self._overs, strict=True):
             executor.add_node(node)
-            self._threads.append(Thread(target=_spin, args=(executor,), daemon=True))
+            self._threads.append(Thread(
+                target=spin_until, args=(executor, over, self._failures), daemon=True))
             self._threads[-1].start()
 
     def __enter__(self) -> 'VlaRig':
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error_type: object, *_: object) -> None:
         self.bench.rest()
         self.node.end()
-        for executor in self._executors:
-            executor.shutdown(timeout_sec=2.0)
+        for over in self._overs:
+            over.set()
         for thread in self._threads:
             thread.join(timeout=2.0)
+        for executor in self._executors:
+            executor.shutdown(timeout_sec=2.0)
         for node, context in zip((self.node, self.bench), self._contexts, strict=True):
             node.destroy_node()
             context.try_shutdown()
@@ -144,6 +150,8 @@ class VlaRig:
         del node, self.node
         self._executors.clear()
         gc.collect()
+        if self._failures and error_type is None:
+            raise self._failures[0]
 
     def configure(self) -> bool:
         """Ask the node to configure; return whether it did."""
@@ -371,11 +379,3 @@ def stamp_ns(message: object) -> int:
 
 def _stamp(value_ns: int) -> object:
     return rclpy.time.Time(nanoseconds=value_ns).to_msg()
-
-
-def _spin(executor: object) -> None:
-    try:
-        while executor.context.ok() and not executor._is_shutdown:
-            spin_once(executor)
-    except ExternalShutdownException:
-        pass
