@@ -137,11 +137,11 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer,
 def restore_optimiser(optimiser: torch.optim.Optimizer, named: Mapping[str, torch.nn.Parameter],
                       tensors: Mapping[str, torch.Tensor]) -> None:
     """Give AdamW the moments that optimiser_tensors() yielded."""
+    # The fused AdamW counts its steps on the device.
     for name, each in named.items():
         if f'exp_avg.{name}' in tensors:
             optimiser.state[each] = {
-                moment: tensors[f'{moment}.{name}'].to(
-                    each.device if moment != 'step' else 'cpu')
+                moment: tensors[f'{moment}.{name}'].to(each.device)
                 for moment in ('step', 'exp_avg', 'exp_avg_sq')}
 
 

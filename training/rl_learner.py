@@ -80,7 +80,7 @@ class Learner:
         self.optimiser = torch.optim.AdamW(
             [{'params': policy, 'lr': config.learning_rate},
              {'params': list(self.head.parameters()), 'lr': config.value_learning_rate}],
-            weight_decay=config.weight_decay)
+            weight_decay=config.weight_decay, fused=True)
         self.warming_up = config.warms_up
         self.policy_updates = 0
         self.device = device

@@ -56,7 +56,7 @@ class Trainer:
             {'params': [each for each in parameters.values() if each.dim() >= 2],
              'weight_decay': config.weight_decay},
             {'params': [each for each in parameters.values() if each.dim() < 2],
-             'weight_decay': 0.0}], lr=config.learning_rate, betas=(0.9, 0.95))
+             'weight_decay': 0.0}], lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
         self.averaged = {name: each.detach().clone() for name, each in trained.items()}
         self._kept = {name: each.detach() != 0 for name, each in parameters.items()
                       if each.dim() >= 2} if config.keep_zeros else {}
@@ -98,8 +98,8 @@ class Trainer:
         self.step += 1
         decay = min(self.config.ema_decay, self.step / (self.step + 10.0))
         with torch.no_grad():
-            for name, each in self._trained.items():
-                self.averaged[name].lerp_(each, 1.0 - decay)
+            torch._foreach_lerp_(list(self.averaged.values()), list(self._trained.values()),
+                                 1.0 - decay)
         return whole, float(norm)
 
     @torch.no_grad()

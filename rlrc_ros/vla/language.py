@@ -23,6 +23,7 @@ overwrites them, so that a row's result does not depend on its neighbours.
 Legend: B batch, L new tokens, S cache slots, H heads, D head_dim, E hidden_size, V vocabulary.
 """
 
+from rlrc_ros.vla.attention import attend
 from rlrc_ros.vla.config import DecoderConfig, LayerWidths
 import torch
 from torch import nn
@@ -108,7 +109,7 @@ class SelfAttention(nn.Module):
             all_k, all_v = cache.write(self.index, positions, k, v)
             if mask is not None:  # a prefill attends to itself alone
                 k, v = all_k, all_v
-        x = functional.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
+        x = attend(q, k, v, mask, is_causal=mask is None)
         return self.o_proj(x.transpose(1, 2).reshape(batch, length, -1))
 
 

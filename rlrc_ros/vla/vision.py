@@ -23,6 +23,7 @@ Legend: B batch, P patches, N prefix tokens (class and registers), D width.
 
 import math
 
+from rlrc_ros.vla.attention import attend
 from rlrc_ros.vla.config import LayerWidths, TowerConfig
 import torch
 from torch import nn
@@ -63,7 +64,7 @@ class Attention(nn.Module):
         batch, length, _ = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.num_heads, self.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N + P, head_dim)
-        x = functional.scaled_dot_product_attention(q, k, v)
+        x = attend(q, k, v)
         return self.proj(x.transpose(1, 2).reshape(batch, length, -1))
 
 
