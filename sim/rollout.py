@@ -240,7 +240,8 @@ all of its episodes are counted, since nobody knows which one ended it."""
 
 def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, int]], *,
          episode_set: str = 'ind', stop_on_success: bool = False, keep_frames: bool = False,
-         max_steps: int = World.max_episode_steps) -> Iterator[EpisodeResult]:
+         max_steps: int = World.max_episode_steps,
+         together: int = 1) -> Iterator[EpisodeResult]:
     """
     Play one episode for each seed and yield results as they end.
 
@@ -250,11 +251,13 @@ def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, 
     beginning in a new one.
 
     :param seeds: of episode_set; or pairs (set, seed)
+    :param together: the policy is asked about a multiple of so many worlds, or about all that play
     :raises WorldDiedError: a world raised, or an episode's process ended MAX_DEATHS_AN_EPISODE
         times
     """
     waiting = iter(seeds)
     playing: dict[int, _Played | tuple[str, int]] = {}
+    asking: list[int] = []
     deaths: Counter = Counter()
 
     def begin(index: int, again: tuple[str, int] | None = None) -> None:
@@ -267,9 +270,8 @@ def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, 
     for index in range(len(pool)):
         begin(index)
     while playing:
-        to_act = []
         revived: set[int] = set()
-        for index in pool.ready(list(playing)):
+        for index in pool.ready([each for each in playing if each not in asking]):
             if index in revived:
                 continue
             state = playing[index]
@@ -286,7 +288,7 @@ def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, 
                                 *task, error)
                     begin(each, task)
                 revived.update(anew)
-                to_act = [each for each in to_act if each not in revived]
+                asking = [each for each in asking if each not in revived]
                 continue
             if isinstance(state, _Played):
                 state.take(answer)
@@ -302,10 +304,13 @@ def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, 
             elif state.planned:
                 pool.send(index, 'step', state.planned.popleft())
             else:
-                to_act.append(index)
-        if to_act:
-            answers = policy([playing[index].observation for index in to_act])
-            for index, answer in zip(to_act, answers, strict=True):
+                asking.append(index)
+        count = (len(asking) if len(asking) == len(playing)
+                 else len(asking) - len(asking) % together)
+        if count:
+            served, asking = asking[:count], asking[count:]
+            answers = policy([playing[index].observation for index in served])
+            for index, answer in zip(served, answers, strict=True):
                 actions = answer.actions if isinstance(answer, ActionChunk) else (answer,)
                 playing[index].planned.extend(actions)
                 pool.send(index, 'step', playing[index].planned.popleft())

@@ -27,7 +27,7 @@ intervals by object, set and axis; OUT/episodes.mp4 shows the first failures and
 
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 import json
 import logging
@@ -70,6 +70,10 @@ import tyro
 log = logging.getLogger('rlrc.evaluate')
 
 SINGLE_CALLS = 20
+WORLDS_A_PROCESS = 4
+"""They share what a process costs; while some simulate, others are answered."""
+ROWS = 4
+"""Observations in one batch of the policy, always as many: see Policy.act_batch."""
 
 Task = tuple[str, int]
 """(set, seed)."""
@@ -92,7 +96,11 @@ class EvaluateConfig:
     out: Path | None = None
     """Folder for results.json; runs/evaluate/NAME by default."""
     processes: int = 0
-    """Worlds at once; 0 means one for each core."""
+    """Processes that simulate; 0 means one for each core."""
+    worlds: int = 0
+    """Worlds at once, shared out among the processes; 0: four in each, one of LIBERO's."""
+    threads: int = 0
+    """CPU threads of the policy; 0: one for each core that does not simulate, at least one."""
     stop_on_success: bool = False
     """End an episode at its first success: faster, but success_at_end then means nothing.
     LIBERO always does."""
@@ -116,9 +124,11 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise ValueError(f'episodes must be at least 1, got {self.episodes}')
-        if min(self.processes, self.videos, self.strips) < 0:
-            raise ValueError('processes, videos and strips are 0 or more, got '
-                             f'{self.processes}, {self.videos} and {self.strips}')
+        counts = {name: getattr(self, name)
+                  for name in ('processes', 'worlds', 'threads', 'videos', 'strips')}
+        if min(counts.values()) < 0:
+            raise ValueError(f'{", ".join(counts)} are 0 or more, got '
+                             f'{", ".join(map(str, counts.values()))}')
         if self.runtime not in RUNTIMES:
             raise ValueError(f'runtime {self.runtime!r} is not known; there are: '
                              f'{", ".join(RUNTIMES)}')
@@ -192,35 +202,53 @@ def play_expert(tasks: list[Task], stop_on_success: bool = False,
 
 
 def _pool(config: EvaluateConfig, policy: Policy, processes: int,
-          first_set: str) -> WorldPool | LiberoPool:
+          tasks: list[Task]) -> WorldPool | LiberoPool:
     """Make the worlds that a run needs."""
     summary = policy.summary
     if config.suite:
         return LiberoPool(processes, config.suite, summary.cameras, summary.reads_proprio)
-    return WorldPool(processes, summary.image_size_px, episode_set=first_set,
-                     proprio_layout=summary.proprio_layout)
+    batched = config.runtime == 'eager'  # a runtime answers one world at a time
+    worlds = config.worlds or processes * (WORLDS_A_PROCESS if batched else 1)
+    return WorldPool(min(worlds, len(tasks)), summary.image_size_px, episode_set=tasks[0][0],
+                     proprio_layout=summary.proprio_layout, processes=processes)
+
+
+@contextmanager
+def _cpu_threads(count: int) -> Iterator[None]:
+    """Let torch compute on so many cores: the simulation needs the others."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _play_policy(policy: Policy, config: EvaluateConfig, tasks: list[Task],
                  inference_ms: list[float],
                  pool: WorldPool | None = None) -> Iterator[EpisodeResult]:
-    def act(observations: list) -> list:
-        chunks = policy.act_batch(observations)
-        inference_ms.append(policy.timing.inference_ms / len(observations))
-        return chunks
-
     if not tasks:
         return
+    rows = ROWS if config.runtime == 'eager' and not config.suite else 0
+
+    def act(observations: list) -> list:
+        start = time.perf_counter()
+        chunks = policy.act_batch(observations, rows=rows)
+        inference_ms.append((time.perf_counter() - start) * 1e3 / len(observations))
+        return chunks
+
     # What VLA-Cache carries from step to step is one world's, and one episode's.
     alone = config.runtime == 'vla-cache'
     processes = 1 if alone else _processes(config, len(tasks))
-    with nullcontext(pool) if pool is not None and not alone else _pool(
-            config, policy, processes, tasks[0][0]) as worlds:
+    threads = config.threads or max(1, (os.cpu_count() or 1) - processes)
+    with _cpu_threads(threads), nullcontext(pool) if pool is not None and not alone else _pool(
+            config, policy, processes, [tasks[0]] if alone else tasks) as worlds:
         for some in [[task] for task in tasks] if alone else [tasks]:
             policy.reset()
             yield from play(worlds, act, some,
                             keep_frames=config.videos > 0 or config.strips > 0,
                             stop_on_success=config.stop_on_success or bool(config.suite),
+                            together=rows or 1,
                             max_steps=LIBERO_STEPS.get(config.suite, World.max_episode_steps))
 
 
@@ -319,7 +347,7 @@ def evaluate(config: EvaluateConfig, pool: WorldPool | None = None) -> dict:
     journal = Journal(out, {
         'policy': 'expert' if config.expert else fingerprint(config.checkpoint),
         'unnorm_key': config.unnorm_key, 'stop_on_success': config.stop_on_success,
-        'packages': package_versions(), **world,
+        'packages': package_versions(), 'rows': ROWS, **world,
         # Named where it is not the default, so that journals from before it still count.
         **({'runtime': config.runtime} if config.runtime != 'eager' else {})}, config.fresh)
     tasks = journal.missing(config.tasks)

@@ -148,32 +148,45 @@ class Policy:
         return self.act_batch([observation])[0]
 
     def act_batch(self, observations: Sequence[Observation], temperature: float = 0.0,
-                  generator: torch.Generator | None = None) -> list[ActionChunk]:
+                  generator: torch.Generator | None = None, rows: int = 0) -> list[ActionChunk]:
         """
         Return what to do next for each observation.
 
         :param temperature: 0 takes the most likely tokens, more samples; an OpenVLA-OFT cannot
+        :param rows: run the plain model on exactly so many observations at a time, the last ones
+            filled up, and on prompts of one length: matrix products of other shapes round
+            differently, and so an answer depends on nothing else in the batch; 0: as they come
         :raises ValueError: an image that is not uint8 (H, W, 3), a camera or a robot state that
             the policy reads and the observation lacks, or an action that has not the arm's seven
             dimensions
         """
-        answers = self.predict(observations, temperature, generator)
+        count = rows or len(observations)
+        answers = []
+        for first in range(0, len(observations), count):
+            part = observations[first:first + count]
+            filled = [*part, *[part[-1]] * (count - len(part))]
+            answers.extend(self.predict(filled, temperature, generator, bool(rows))[:len(part)])
         return [action_chunk(answer) for answer in answers]
 
     def predict(self, observations: Sequence[Observation], temperature: float = 0.0,
-                generator: torch.Generator | None = None) -> np.ndarray:
+                generator: torch.Generator | None = None,
+                even_prompts: bool = False) -> np.ndarray:
         """
         Return the numbers (B, action_horizon, dim) that the statistics of unnorm_key describe.
 
         They need not be an arm's seven; otherwise as act_batch().
+
+        :param even_prompts: pad every prompt to the length of the longest that the checkpoint
+            lists, or a multiple of it
         """
         return self._stats.unnormalise(
-            self.predict_normalised(observations, temperature, generator))
+            self.predict_normalised(observations, temperature, generator, even_prompts))
 
     @torch.inference_mode()
     def predict_normalised(self, observations: Sequence[Observation], temperature: float = 0.0,
-                           generator: torch.Generator | None = None) -> np.ndarray:
-        """Return the model's own answers (B, action_horizon, dim); otherwise as act_batch()."""
+                           generator: torch.Generator | None = None,
+                           even_prompts: bool = False) -> np.ndarray:
+        """Return the model's own answers (B, action_horizon, dim); otherwise as predict()."""
         config, start = self._config, time.perf_counter()
         if config.parallel and temperature:
             raise ValueError(f'temperature {temperature} was asked for; a policy that decodes in '
@@ -188,7 +201,7 @@ class Policy:
         proprio = self._proprio(observations)
         input_ids, lengths = prompt.pad(
             [self._encode(observation.instruction) for observation in observations],
-            config.pad_token_id)
+            config.pad_token_id, self._even_length() if even_prompts else 1)
         input_ids, lengths = input_ids.to(self._device), lengths.to(self._device)
         ready = time.perf_counter()
         if config.parallel is None:
@@ -266,6 +279,11 @@ class Policy:
         if message not in self._told:
             self._told.add(message)
             logger.warning('%s', message)
+
+    def _even_length(self) -> int:
+        """Return the length that prompts are padded to where all must have the same."""
+        return max((len(self._encode(each)) for each in self.summary.instructions),
+                   default=USUAL_PROMPT)
 
     def _encode(self, instruction: str) -> list[int]:
         if instruction not in self._prompts:

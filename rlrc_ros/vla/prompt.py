@@ -40,10 +40,11 @@ def encode(instruction: str, tokenizer: Tokenizer, config: VlaConfig) -> list[in
     return ids
 
 
-def pad(prompts: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ids (B, T) padded behind, and true lengths (B,)."""
+def pad(prompts: list[list[int]], pad_id: int,
+        multiple: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids (B, T) padded behind to a multiple of some length, and true lengths (B,)."""
     lengths = torch.tensor([len(ids) for ids in prompts])
-    padded = torch.full((len(prompts), int(lengths.max())), pad_id)
+    padded = torch.full((len(prompts), -(-int(lengths.max()) // multiple) * multiple), pad_id)
     for row, ids in enumerate(prompts):
         padded[row, :len(ids)] = torch.tensor(ids)
     return padded, lengths

@@ -111,6 +111,23 @@ def test_episodes_whose_process_dies_are_played_again(monkeypatch):
         np.testing.assert_array_equal(one.frames, other.frames)
 
 
+def test_worlds_are_served_together():
+    """The policy is asked about two at a time, but for the last one; the episodes are the same."""
+    asked = []
+
+    def policy(seen: list) -> list[Action]:
+        asked.append(len(seen))
+        return [LOWER] * len(seen)
+
+    with WorldPool(3, (32, 32), processes=1) as pool:
+        together = list(play(pool, policy, [3, 4, 5, 6, 7], max_steps=4, together=2))
+        alone = list(play(pool, lambda seen: [LOWER] * len(seen), [3, 4, 5, 6, 7], max_steps=4))
+    assert sum(asked) == 20 and set(asked) <= {1, 2, 3}
+    assert asked.count(1) + asked.count(3) <= 4, 'odd only where no other world plays'
+    assert sorted(together, key=lambda each: each.seed) == sorted(
+        alone, key=lambda each: each.seed)
+
+
 def test_an_error_in_a_world_carries_its_traceback():
     """What was wrong arrives in the parent."""
     with WorldPool(1, (32, 32)) as pool:

@@ -50,8 +50,8 @@ def test_an_evaluation_repeats_also_when_it_was_interrupted(tmp_path, monkeypatc
     """
     A random policy's two episodes, one of each set, come out alike in a second run.
 
-    That one gets a Ctrl-C in its second episode and is taken up by the same command. A third
-    plays nothing.
+    The first plays them side by side. The second plays one after the other, gets a Ctrl-C in its
+    second episode and is taken up by the same command. A third plays nothing.
     """
     checkpoint = make_tiny_checkpoint(tmp_path / 'tiny')
     config = EvaluateConfig(checkpoint, episodes=1, episode_set='put25_object_moved,put25_ood',
@@ -68,13 +68,13 @@ def test_an_evaluation_repeats_also_when_it_was_interrupted(tmp_path, monkeypatc
 
     act_batch, calls = Policy.act_batch, []
 
-    def interrupted(self, *rest) -> list:
+    def interrupted(self, *rest, **options) -> list:
         calls.append(1)
         if len(calls) == 2 + SINGLE_CALLS + 90:
             raise KeyboardInterrupt
-        return act_batch(self, *rest)
+        return act_batch(self, *rest, **options)
 
-    again = replace(config, out=tmp_path / 'again', videos=0, strips=0)
+    again = replace(config, out=tmp_path / 'again', videos=0, strips=0, worlds=1)
     with monkeypatch.context() as patched:
         patched.setattr(Policy, 'act_batch', interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -94,8 +94,8 @@ def test_a_chunked_policy_is_evaluated(tmp_path, monkeypatch):
     folder = make_tiny_oft_checkpoint(tmp_path / 'oft', 4, proprio_dim=7,
                                       proprio_layout='xyz_rpy_gripper')
     seen, act_batch = [], Policy.act_batch
-    monkeypatch.setattr(Policy, 'act_batch', lambda self, observations, *rest: (
-        seen.extend(observations), act_batch(self, observations, *rest))[1])
+    monkeypatch.setattr(Policy, 'act_batch', lambda self, observations, **options: (
+        seen.extend(observations), act_batch(self, observations, **options))[1])
     document = evaluate(EvaluateConfig(folder, episodes=1, processes=1, out=tmp_path / 'out',
                                        device='cpu', unnorm_key=DATASET, videos=0))
     assert document['episodes'][0]['steps'] == 80
@@ -172,8 +172,8 @@ def test_vla_cache_plays_one_world_and_forgets_between_episodes(tmp_path, monkey
     """What is reused belongs to one episode: a reset before each, never two worlds at once."""
     checkpoint = make_tiny_checkpoint(tmp_path / 'tiny')
     asked, act_batch, resets = [], Policy.act_batch, []
-    monkeypatch.setattr(Policy, 'act_batch', lambda self, observations, *rest: (
-        asked.append(len(observations)), act_batch(self, observations, *rest))[1])
+    monkeypatch.setattr(Policy, 'act_batch', lambda self, observations, **options: (
+        asked.append(len(observations)), act_batch(self, observations, **options))[1])
     monkeypatch.setattr(Policy, 'reset', lambda self, reset=Policy.reset: (
         resets.append(len(asked)), reset(self))[1])
     document = evaluate(EvaluateConfig(checkpoint, episodes=2, processes=2, out=tmp_path / 'out',
