@@ -27,7 +27,7 @@ intervals by object, set and axis; OUT/episodes.mp4 shows the first failures and
 
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 import json
 import logging
@@ -52,6 +52,7 @@ from rlrc_sim.video import FilmedEpisode, write_grid
 from rlrc_sim.world import World
 from rlrc_training.command_line import run_verb
 from rlrc_training.compare import print_comparison
+from rlrc_training.cores import beside_worlds, ROWS, WORLDS_A_PROCESS
 from rlrc_training.evaluate_doors import (
     check_memory,
     check_senses,
@@ -70,10 +71,6 @@ import tyro
 log = logging.getLogger('rlrc.evaluate')
 
 SINGLE_CALLS = 20
-WORLDS_A_PROCESS = 4
-"""They share what a process costs; while some simulate, others are answered."""
-ROWS = 4
-"""Observations in one batch of the policy, always as many: see Policy.act_batch."""
 
 Task = tuple[str, int]
 """(set, seed)."""
@@ -213,17 +210,6 @@ def _pool(config: EvaluateConfig, policy: Policy, processes: int,
                      proprio_layout=summary.proprio_layout, processes=processes)
 
 
-@contextmanager
-def _cpu_threads(count: int) -> Iterator[None]:
-    """Let torch compute on so many cores: the simulation needs the others."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _play_policy(policy: Policy, config: EvaluateConfig, tasks: list[Task],
                  inference_ms: list[float],
                  pool: WorldPool | None = None) -> Iterator[EpisodeResult]:
@@ -240,9 +226,9 @@ def _play_policy(policy: Policy, config: EvaluateConfig, tasks: list[Task],
     # What VLA-Cache carries from step to step is one world's, and one episode's.
     alone = config.runtime == 'vla-cache'
     processes = 1 if alone else _processes(config, len(tasks))
-    threads = config.threads or max(1, (os.cpu_count() or 1) - processes)
-    with _cpu_threads(threads), nullcontext(pool) if pool is not None and not alone else _pool(
-            config, policy, processes, [tasks[0]] if alone else tasks) as worlds:
+    own = (nullcontext(pool) if pool is not None and not alone else
+           _pool(config, policy, processes, [tasks[0]] if alone else tasks))
+    with beside_worlds(processes, config.threads), own as worlds:
         for some in [[task] for task in tasks] if alone else [tasks]:
             policy.reset()
             yield from play(worlds, act, some,

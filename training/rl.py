@@ -45,6 +45,7 @@ from rlrc_sim.rollout import play, WorldPool
 from rlrc_sim.suites import check_ready
 from rlrc_training import ranks
 from rlrc_training.command_line import run_verb
+from rlrc_training.cores import beside_worlds, ROWS
 from rlrc_training.lora import merged_weights
 from rlrc_training.provenance import machine, package_versions, source_commit
 from rlrc_training.resume import (
@@ -128,7 +129,8 @@ def rl(config: RlConfig, pool: WorldPool | None = None) -> Path:
         if run.update == 0 and config.eval_episodes:
             judge()  # what PPO starts from; a run that never improves on it keeps it
         while run.update < config.num_updates:
-            rollout = collector.collect(learner.model, learner.head, run.update)
+            with beside_worlds(pool.processes):
+                rollout = collector.collect(learner.model, learner.head, run.update)
             run.check_reward(rollout, learner)
             started = time.perf_counter()
             metrics = learner.learn(rollout, run.update)
@@ -180,13 +182,14 @@ def evaluate(learner: Learner, summary: CheckpointSummary, tokenizer: Tokenizer,
     policy = Policy(Checkpoint(summary, learner.model, tokenizer), key)
     generator = torch.Generator(learner.device).manual_seed(config.seed)
     seeds = VALIDATION_SEEDS[:config.eval_episodes][ranks.rank()::ranks.world_size()]
-    results = play(
-        pool, lambda seen: [chunk.actions[0] for chunk in policy.act_batch(
-            seen, config.eval_temperature, generator)],
-        seeds, episode_set=config.episode_set)
     sums = torch.zeros(3, dtype=torch.double)
-    for result in results:
-        sums += torch.tensor([result.success_once, result.success_at_end, result.total_reward])
+    with beside_worlds(pool.processes):
+        for result in play(
+                pool, lambda seen: [chunk.actions[0] for chunk in policy.act_batch(
+                    seen, config.eval_temperature, generator, ROWS)],
+                seeds, episode_set=config.episode_set, together=ROWS):
+            sums += torch.tensor(
+                [result.success_once, result.success_at_end, result.total_reward])
     once, at_end, total = (ranks.add_up(sums.to(learner.device)) / config.eval_episodes).tolist()
     return {'success_once': once, 'success_at_end': at_end, 'episodic_return': total}
 

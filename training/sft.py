@@ -35,6 +35,7 @@ and --action-horizon 8 one that answers eight actions at once. Under `torchrun
 """
 
 from dataclasses import replace
+from functools import partial
 import logging
 from pathlib import Path
 import shlex
@@ -57,6 +58,7 @@ from rlrc_ros.vla.policy import Policy
 from rlrc_sim.rollout import play, WorldPool
 from rlrc_training import ranks
 from rlrc_training.command_line import run_verb
+from rlrc_training.cores import beside_worlds, ROWS, WORLDS_A_PROCESS
 from rlrc_training.frames import draw, Frames, load_frames
 from rlrc_training.presets import preset
 from rlrc_training.provenance import machine, package_versions, source_commit
@@ -87,8 +89,10 @@ MAY_CHANGE = ('processes', 'threads', 'save_every', 'device', 'accumulate',
 def closed_loop_success(policy: Policy, pool: WorldPool, episodes: int,
                         episode_set: str = 'ind') -> float:
     """Return the share of validation seeds that the policy solves at some step."""
-    results = play(pool, policy.act_batch, VALIDATION_SEEDS[:episodes], episode_set=episode_set,
-                   stop_on_success=True, max_steps=60)
+    with beside_worlds(pool.processes):
+        results = list(play(
+            pool, partial(policy.act_batch, rows=ROWS), VALIDATION_SEEDS[:episodes],
+            episode_set=episode_set, stop_on_success=True, max_steps=60, together=ROWS))
     return sum(result.success_once for result in results) / episodes
 
 
@@ -228,8 +232,8 @@ def sft(config: SftConfig) -> Path:
              sum(each.numel() for each in model.parameters()),
              sum(each.numel() for each in model.parameters() if each.requires_grad), device,
              ranks.world_size())
-    pool = (WorldPool(config.processes, (model.config.image_size,) * 2,
-                      episode_set=config.episode_set)
+    pool = (WorldPool(config.processes * WORLDS_A_PROCESS, (model.config.image_size,) * 2,
+                      episode_set=config.episode_set, processes=config.processes)
             if config.eval_episodes and ranks.is_first() else None)
     started, checkpoint = time.monotonic(), config.out / 'checkpoint'
     bar = tqdm(total=config.steps, initial=trainer.step, desc='sft', unit='step', mininterval=2.0,
