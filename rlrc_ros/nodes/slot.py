@@ -39,6 +39,9 @@ class ActingPolicy(Protocol):
     def warm_up(self) -> None:
         """Run once on invented input, so that the first true answer is not the slow one."""
 
+    def reset(self) -> None:
+        """Forget what was carried over from earlier observations."""
+
 
 @dataclass(frozen=True, eq=False)
 class Question:
@@ -71,7 +74,13 @@ class InferenceSlot:
         self._changed = Condition()
         self._question: Question | None = None
         self._answer: Answer | None = None
+        self._forget_s: float | None = None
         self._closed = False
+
+    def forget(self) -> None:
+        """Let the policy forget what it has seen before it sees what comes from now on."""
+        with self._changed:
+            self._forget_s = monotonic()
 
     def ask(self, question: Question) -> None:
         """Put a question in; one that the worker has not begun is replaced."""
@@ -85,12 +94,21 @@ class InferenceSlot:
             answer, self._answer = self._answer, None
             return answer
 
-    def next_question(self) -> Question | None:
-        """Wait for a question and return it, or None when the slot is closed (worker side)."""
+    def next_question(self) -> tuple[Question, bool] | None:
+        """
+        Wait for a question; return it and whether to forget first (worker side).
+
+        :return: None when the slot is closed
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._question is not None or self._closed)
             question, self._question = self._question, None
-            return None if self._closed else question
+            if self._closed:
+                return None
+            forget = self._forget_s is not None
+            if forget and question.asked_s >= self._forget_s:
+                self._forget_s = None  # an older question may still show what is to be forgotten
+            return question, forget
 
     def answer(self, answer: Answer) -> None:
         """Lay an answer ready (worker side)."""
@@ -144,14 +162,16 @@ class InferenceWorker:
             return
         finally:
             self._opened.set()
-        while (question := self.slot.next_question()) is not None:
-            self.slot.answer(_infer(policy, question))
+        while (asked := self.slot.next_question()) is not None:
+            self.slot.answer(_infer(policy, *asked))
             self._on_answer()
 
 
-def _infer(policy: ActingPolicy, question: Question) -> Answer:
+def _infer(policy: ActingPolicy, question: Question, forget: bool) -> Answer:
     begin_s = monotonic()
     try:
+        if forget:
+            policy.reset()
         chunk, error = policy.act(question.observation), ''
         for action in chunk.actions:
             Action.from_vector(action.to_vector())  # raises where it is not seven numbers

@@ -164,6 +164,7 @@ class VlaNode(LifecycleNode):
         with self._lock:
             self._watchdog.feed(monotonic())
             self._pilot.activate(active=True)
+            self._worker.slot.forget()
         self._reporter.enter('active')
         self._wake.trigger()
         return TransitionCallbackReturn.SUCCESS
@@ -365,6 +366,7 @@ class VlaNode(LifecycleNode):
             if self._pilot is not None and message.data != self._episode:
                 self._episode = message.data
                 self._pilot.begin_episode()
+                self._worker.slot.forget()
 
     def _sense(self, take: Callable[[Senses], None]) -> None:
         with self._lock:

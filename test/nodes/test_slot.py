@@ -30,11 +30,15 @@ class Gated:
 
     def __init__(self) -> None:
         self.begun, self.go = Event(), Event()
-        self.warmed = False
+        self.warmed, self.resets = False, 0
 
     def warm_up(self) -> None:
         """Note it."""
         self.warmed = True
+
+    def reset(self) -> None:
+        """Count it."""
+        self.resets += 1
 
     def act(self, observation: Observation) -> ActionChunk:
         """Wait to be let, then answer."""
@@ -132,3 +136,22 @@ def test_a_policy_that_hangs_does_not_hang_the_closing() -> None:
     assert not worker.close(timeout_s=0.05)
     policy.go.set()
     assert worker.close()
+
+
+def test_the_policy_forgets_before_the_first_question_after_it_was_told_to() -> None:
+    """Also before one that was asked earlier and had not begun, and not again after that."""
+    policy, answered = Gated(), Event()
+    policy.go.set()
+    worker = InferenceWorker(lambda: policy, answered.set)
+    try:
+        worker.wait_until_open()
+        old, counts = question('old'), []
+        worker.slot.forget()
+        for asked in (old, question('new'), question('next')):
+            worker.slot.ask(asked)
+            assert answered.wait(PATIENCE_S)
+            answered.clear()
+            counts.append(policy.resets)
+        assert counts == [1, 2, 2]
+    finally:
+        assert worker.close()

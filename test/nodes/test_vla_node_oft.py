@@ -48,6 +48,10 @@ class Spied:
         """Warm the policy up; that is not noted."""
         self.policy.warm_up()
 
+    def reset(self) -> None:
+        """Let the policy forget."""
+        self.policy.reset()
+
     def act(self, observation: Observation) -> object:
         """Note and answer."""
         self.seen.append(observation)

@@ -91,6 +91,9 @@ class ScriptedPolicy:
     def warm_up(self) -> None:
         """Nothing to warm."""
 
+    def reset(self) -> None:
+        """Nothing to forget."""
+
     def act(self, observation: Observation) -> ActionChunk:
         """Note the observation and answer it."""
         self.seen.append(observation)
