@@ -14,13 +14,17 @@
 
 """What test_ranks.py runs under torchrun and without it: OUT gets a JSON of losses."""
 
+from contextlib import suppress
+from dataclasses import replace
 import json
 from pathlib import Path
 import sys
+from unittest.mock import patch
 
 from rlrc_training import ranks
 from rlrc_training.sft import sft
 from rlrc_training.sft_config import SftConfig
+from rlrc_training.trainer import Trainer
 from training_rig import make_learner, play_noise, rl_config
 
 
@@ -41,12 +45,32 @@ def main(checkpoint: Path, demos: Path, out: Path) -> None:
         ranks.share('num_envs', 5)
     except ValueError as error:
         told['error'] = str(error)
-    first = ranks.is_first()
-    sft(SftConfig(
+    config = SftConfig(
         data=(demos,), out=out / 'sft', init=checkpoint, steps=4, batch_size=5, warmup_steps=1,
-        accumulate=2, save_every=2, eval_episodes=0, device='cpu', augmentation='openvla'))
+        accumulate=2, save_every=2, eval_episodes=0, device='cpu', augmentation='openvla')
+    first, several = ranks.is_first(), ranks.world_size() > 1
+    with patch.object(ranks, 'stop'):
+        sft(config)
+        if several:
+            train_in_shares(replace(config, out=out / 'shares', shard=True,
+                                    gradient_checkpointing=True))
+    ranks.stop()
     if first:
         (out / 'told.json').write_text(json.dumps(told))
+
+
+def train_in_shares(config: SftConfig) -> None:
+    """Train with a share of the blocks on each rank: stopped after two steps, then taken up."""
+    update = Trainer.update
+
+    def interrupted(trainer: Trainer, parts: list) -> object:
+        if trainer.step == 2:
+            raise KeyboardInterrupt
+        return update(trainer, parts)
+
+    with patch.object(Trainer, 'update', interrupted), suppress(KeyboardInterrupt):
+        sft(config)
+    sft(config)
 
 
 if __name__ == '__main__':

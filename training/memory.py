@@ -42,11 +42,12 @@ TRAINED_BYTES = 16
 
 def checkpoint_activations(model: Vla) -> None:
     """Let every block of the towers and every layer of the decoder keep its input alone."""
-    for block in _blocks(model):
+    for block in blocks(model):
         block.forward = partial(_run, block.forward)
 
 
-def _blocks(model: Vla) -> list[nn.Module]:
+def blocks(model: Vla) -> list[nn.Module]:
+    """Return the blocks of the towers and the layers of the decoder."""
     backbone = model.vision_backbone
     blocks = [*backbone.featurizer.blocks, *model.language_model.model.layers]
     if hasattr(backbone, 'fused_featurizer'):
@@ -90,7 +91,7 @@ def kept_bytes(model: Vla) -> tuple[int, int]:
             kept[storage._cdata] = storage  # held, so that no other takes its place
         return tensor
 
-    for block in _blocks(model):
+    for block in blocks(model):
         block.register_forward_pre_hook(lambda _, given: inputs.append(given[0].nbytes))
     weight, size = next(model.parameters()), model.config.image_size
     pixels = torch.empty(1, 3 * len(model.config.towers), size, size, device='meta',
@@ -121,6 +122,14 @@ def plan(config: VlaConfig, lora_rank: int) -> dict[str, float]:
             'sample_gb': everything / GB, 'checkpointed_sample_gb': inputs / GB}
 
 
+def shared_gb(config: VlaConfig, processes: int) -> float:
+    """Return gigabytes a process of all fp32 weights that train in shares (sharding.py)."""
+    model = skeleton(config)
+    everything = sum(each.numel() for each in model.parameters())
+    in_shares = sum(each.numel() for block in blocks(model) for each in block.parameters())
+    return (everything - in_shares + in_shares / processes) * TRAINED_BYTES / GB
+
+
 def main() -> int:
     """Print the plan for 7B, dense and pruned, with adapters and whole."""
     table = Table(title='GB (1e9 bytes); activations are of one sample in a microbatch')
@@ -134,6 +143,10 @@ def main() -> int:
                           f'LoRA {rank}, bf16' if rank else 'all, fp32',
                           *(f'{value:.3f}' for value in numbers.values()))
     Console(width=120).print(table)
+    for pruned in (False, True):
+        print(f'{"pruned" if pruned else "dense"}, all, fp32, in shares (rlrc sft --shard), GB a '
+              'process: ' + ', '.join(f'{shared_gb(openvla_7b(pruned), each):.1f} on {each}'
+                                      for each in (2, 4, 8, 16)))
     return 0
 
 

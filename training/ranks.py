@@ -27,6 +27,7 @@ import os
 
 import torch
 from torch import distributed
+from torch.distributed.tensor import DTensor
 
 PATIENCE = datetime.timedelta(hours=2)
 """How long a rank waits for another: an evaluation may keep rank 0 busy."""
@@ -105,7 +106,9 @@ def add_up_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     """Add up the gradients over the ranks; a rank without a sample counts as zero."""
     if not distributed.is_initialized():
         return
-    wanted = [each for each in parameters if each.requires_grad]
+    # Shares of a tensor (sharding.py) are added up by torch itself.
+    wanted = [each for each in parameters
+              if each.requires_grad and not isinstance(each, DTensor)]
     flags = add_up(torch.tensor([float(each.grad is not None) for each in wanted],
                                 device=wanted[0].device))
     for each, count in zip(wanted, flags.tolist()):

@@ -27,6 +27,7 @@ import os
 from pathlib import Path
 
 from rlrc_ros.vla.checkpoint import save_checkpoint, write_folder
+from rlrc_training.sharding import as_part_of
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 import torch
@@ -141,8 +142,9 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, named: Mapping[str, torc
     for name, each in named.items():
         if f'exp_avg.{name}' in tensors:
             optimiser.state[each] = {
-                moment: tensors[f'{moment}.{name}'].to(each.device)
-                for moment in ('step', 'exp_avg', 'exp_avg_sq')}
+                'step': tensors[f'step.{name}'].to(each.device),
+                **{moment: as_part_of(each, tensors[f'{moment}.{name}'])
+                   for moment in ('exp_avg', 'exp_avg_sq')}}
 
 
 def trim_metrics(path: Path, key: str, last: int) -> None:

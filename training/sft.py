@@ -71,6 +71,7 @@ from rlrc_training.resume import (
 )
 from rlrc_training.sft_config import SftConfig
 from rlrc_training.sft_loss import Batch, batch_loss, Losses, soft_targets
+from rlrc_training.sharding import check_shareable
 from rlrc_training.trainer import Trainer
 from tokenizers import Tokenizer
 import torch
@@ -83,7 +84,7 @@ VALIDATION_SEEDS = range(90_000, 100_000)
 PROMPT_ROOM = 64
 """Tokens kept free for a prompt; the suite's longest instruction takes fewer."""
 MAY_CHANGE = ('processes', 'threads', 'save_every', 'device', 'accumulate',
-              'gradient_checkpointing')
+              'gradient_checkpointing', 'shard')
 
 
 def closed_loop_success(policy: Policy, pool: WorldPool, episodes: int,
@@ -208,6 +209,8 @@ def sft(config: SftConfig) -> Path:
     if config.init is not None:
         _check_trainable(config.init)
     device = ranks.start(config.device)
+    if config.shard:
+        check_shareable()
     if ranks.is_first():
         check_same_run(config, MAY_CHANGE)
     ranks.barrier()
@@ -258,8 +261,9 @@ def sft(config: SftConfig) -> Path:
             if trainer.step % 20 == 0 and writer is not None:
                 _log(writer, bar, trainer.step, losses, norm)
             due = trainer.step == config.steps
-            if ranks.is_first() and (due or trainer.step % config.eval_every == 0):
-                averaged = trainer.averaged_model()
+            judged = due or trainer.step % config.eval_every == 0
+            averaged = trainer.averaged_model() if judged else None
+            if averaged is not None and ranks.is_first():
                 success = _evaluate(averaged, tokenizer, statistics, config, pool)
                 writer.add_scalar('eval/success_once', success or 0.0, trainer.step)
                 tqdm.write(f'step={trainer.step} success_once={success} '
@@ -273,7 +277,7 @@ def sft(config: SftConfig) -> Path:
                     'step': trainer.step, 'success_once': success,
                     'loss': float(losses.action), 'l1': float(losses.l1),
                     'token_accuracy': float(losses.token_accuracy)})
-            if ranks.is_first() and (due or trainer.step % config.save_every == 0):
+            if due or trainer.step % config.save_every == 0:
                 trainer.save()
         ranks.barrier()
     finally:

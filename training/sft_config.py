@@ -91,6 +91,9 @@ class SftConfig:
     """Parts that a batch is run through the model in, one after another."""
     gradient_checkpointing: bool = False
     """Keep no activations inside a block and compute them again: less memory, more time."""
+    shard: bool = False
+    """Under torchrun: each process holds a share of the blocks (FSDP2), not all of them; for
+    weights that one device cannot train."""
     precision: Literal['fp32', 'bf16'] = 'fp32'
     """bf16: matrices are multiplied in it, weights that train stay in fp32."""
     eval_every: int = 500
@@ -129,6 +132,9 @@ class SftConfig:
                                   or min(self.data_weights) < 0 or not sum(self.data_weights)):
             raise ValueError(f'data_weights {self.data_weights} must be one number a folder of '
                              f'--data ({len(self.data)}), 0 or more, not all 0')
+        if self.shard and self.lora_rank:
+            raise ValueError(f'adapters of lora_rank {self.lora_rank} train few weights, which '
+                             'every process can hold; leave --shard or --lora-rank away')
         if self.keep_zeros and self.lora_rank:
             raise ValueError('keep_zeros holds weights at zero, adapters of lora_rank '
                              f'{self.lora_rank} would be added to them; choose one')

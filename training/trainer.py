@@ -14,7 +14,8 @@
 
 """Model, averaged weights and optimiser of `rlrc sft`: one step, one state on disk."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 import math
 
 from rlrc_ros.vla.model import skeleton, Vla
@@ -24,6 +25,7 @@ from rlrc_training.memory import checkpoint_activations
 from rlrc_training.resume import load_state, optimiser_tensors, restore_optimiser, save_state
 from rlrc_training.sft_config import SftConfig
 from rlrc_training.sft_loss import AuxiliaryHead, Losses
+from rlrc_training.sharding import as_part_of, clip_gradients, is_shared, own_part, shard, whole
 import torch
 
 
@@ -35,6 +37,16 @@ def learning_rate(step: int, config: SftConfig) -> float:
     return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
 
 
+def _groups(parameters: Iterable[torch.nn.Parameter], decay: float) -> Iterator[dict]:
+    """Yield AdamW's groups: matrices decay; a fused step takes whole tensors or shares of them."""
+    parameters = list(parameters)
+    for matrix, shared in product((True, False), repeat=2):
+        group = [each for each in parameters
+                 if (each.dim() >= 2) is matrix and is_shared(each) is shared]
+        if group:
+            yield {'params': group, 'weight_decay': decay if matrix else 0.0}
+
+
 class Trainer:
     """Model, averaged weights and optimiser, and how they are saved and restored."""
 
@@ -44,6 +56,8 @@ class Trainer:
             add_lora(model, config.lora_rank, config.lora_alpha, config.seed)
         if config.gradient_checkpointing:
             checkpoint_activations(model)
+        if config.shard:
+            shard(model)
         self.auxiliary = (AuxiliaryHead(model.config).to(device)
                           if config.auxiliary_weight else None)
         trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
@@ -52,11 +66,9 @@ class Trainer:
             parameters |= {f'auxiliary.{name}': each
                            for name, each in self.auxiliary.named_parameters()}
         self._parameters, self._trained = parameters, trained
-        self.optimiser = torch.optim.AdamW([
-            {'params': [each for each in parameters.values() if each.dim() >= 2],
-             'weight_decay': config.weight_decay},
-            {'params': [each for each in parameters.values() if each.dim() < 2],
-             'weight_decay': 0.0}], lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
+        self.optimiser = torch.optim.AdamW(
+            list(_groups(parameters.values(), config.weight_decay)),
+            lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
         self.averaged = {name: each.detach().clone() for name, each in trained.items()}
         self._kept = {name: each.detach() != 0 for name, each in parameters.items()
                       if each.dim() >= 2} if config.keep_zeros else {}
@@ -84,8 +96,7 @@ class Trainer:
                 losses.l1]).float()
         whole = Losses(*ranks.add_up(sums))
         ranks.add_up_gradients(self._parameters.values())
-        norm = torch.nn.utils.clip_grad_norm_(
-            list(self._parameters.values()), self.config.max_grad_norm)
+        norm = clip_gradients(self._parameters.values(), self.config.max_grad_norm)
         if not (torch.isfinite(whole.total) and torch.isfinite(norm)):
             raise FloatingPointError(
                 f'loss is {float(whole.total)} and its gradient {float(norm)} at step '
@@ -98,17 +109,23 @@ class Trainer:
         self.step += 1
         decay = min(self.config.ema_decay, self.step / (self.step + 10.0))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.averaged.values()), list(self._trained.values()),
-                                 1.0 - decay)
+            torch._foreach_lerp_(*(
+                [own_part(each) for each in weights.values()]
+                for weights in (self.averaged, self._trained)), 1.0 - decay)
         return whole, float(norm)
 
     @torch.no_grad()
     def averaged_model(self) -> Vla:
-        """Return a copy of the model with the averaged weights, adapters merged, ready to act."""
+        """
+        Return a copy of the model with the averaged weights, adapters merged, ready to act.
+
+        Every process must ask.
+        """
         own = {name: each.detach().clone() for name, each in self._trained.items()}
         for name, each in self._trained.items():
             each.copy_(self.averaged[name])
-        weights = {name: each.clone() for name, each in merged_weights(self.model).items()}
+        weights = {name: whole(each).clone()
+                   for name, each in merged_weights(self.model).items()}
         for name, each in self._trained.items():
             each.copy_(own[name])
         copy = skeleton(self.model.config)
@@ -117,15 +134,17 @@ class Trainer:
 
     def save(self) -> None:
         """
-        Write all that a resumed run needs, all or nothing.
+        Write all that a resumed run needs, all or nothing; every process must call.
 
         :raises OSError: see save_state()
         """
         tensors = {f'averaged.{name}': each for name, each in self.averaged.items()}
         tensors |= {f'weight.{name}': each for name, each in self._parameters.items()}
         tensors |= dict(optimiser_tensors(self.optimiser, self._parameters))
-        save_state(self.config.out / 'state', tensors,
-                   {'step': self.step, 'best_success': self.best_success})
+        tensors = {name: whole(each) for name, each in tensors.items()}
+        if ranks.is_first():
+            save_state(self.config.out / 'state', tensors,
+                       {'step': self.step, 'best_success': self.best_success})
 
     def restore(self) -> bool:
         """Go on from OUT/state if it is there; return whether it was."""
@@ -135,9 +154,9 @@ class Trainer:
         tensors, progress = found
         with torch.no_grad():
             for name, each in self.averaged.items():
-                each.copy_(tensors[f'averaged.{name}'])
+                each.copy_(as_part_of(each, tensors[f'averaged.{name}']))
             for name, each in self._parameters.items():
-                each.copy_(tensors[f'weight.{name}'])
+                each.copy_(as_part_of(each, tensors[f'weight.{name}']))
         restore_optimiser(self.optimiser, self._parameters, tensors)
         self.step, self.best_success = progress['step'], progress['best_success']
         return True

@@ -16,7 +16,7 @@
 
 import pytest
 from rlrc_ros.vla.model import Vla
-from rlrc_training.memory import kept_bytes, openvla_7b, plan
+from rlrc_training.memory import kept_bytes, openvla_7b, plan, shared_gb
 from rlrc_training.presets import preset
 
 
@@ -30,6 +30,15 @@ def test_the_plan_for_seven_billion_counts_the_published_parameters():
     # RL4VLA publishes 44 GB for 8 samples at once on one trunk.
     total = dense['frozen_gb'] + dense['trained_gb'] + 8 * dense['sample_gb']
     assert total == pytest.approx(44, abs=3)
+
+
+def test_shares_divide_all_but_what_every_process_keeps():
+    """One process holds what plan() says; many are left with embeddings, head and projector."""
+    whole = plan(openvla_7b(), 0)['trained_gb']
+    assert shared_gb(openvla_7b(), 1) == pytest.approx(whole)
+    kept = shared_gb(openvla_7b(), 10**6)
+    assert 0.03 < kept / whole < 0.06
+    assert shared_gb(openvla_7b(), 8) == pytest.approx(kept + (whole - kept) / 8, rel=1e-3)
 
 
 def test_checkpointed_activations_are_the_blocks_inputs():

@@ -25,7 +25,11 @@ import pytest
 import ranks_run
 from rlrc_training import ranks
 from rlrc_training.data import Episode, save_episode
+from rlrc_training.sft import sft
+from rlrc_training.sft_config import SftConfig
+from safetensors.torch import load_file
 from tiny_vla import make_tiny_checkpoint
+import torch
 
 TEST = Path(__file__).resolve().parents[1]
 
@@ -44,7 +48,11 @@ def _demonstrate(folder: Path) -> Path:
 
 @pytest.mark.timeout(240)
 def test_two_processes_give_the_losses_of_one(tmp_path):
-    """PPO and SFT under torchrun with gloo: every metric, and the losses of the last SFT step."""
+    """
+    PPO and SFT under torchrun with gloo: every metric, the last SFT step's losses, the weights.
+
+    SFT also with a share of the model on each, interrupted and taken up.
+    """
     checkpoint, demos = make_tiny_checkpoint(tmp_path / 'tiny'), _demonstrate(tmp_path / 'demos')
     one, two = tmp_path / 'one', tmp_path / 'two'
     process = subprocess.Popen(
@@ -65,14 +73,34 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
         assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-5)
     assert 'error' not in alone
     assert together['error'].startswith('num_envs 5 cannot be shared by 2 processes evenly; use 4')
-    losses = [json.loads((each / 'sft' / 'metrics.jsonl').read_text().splitlines()[-1])
-              for each in (one, two)]
+    runs = [one / 'sft', two / 'sft', two / 'shares']
+    losses = [json.loads((each / 'metrics.jsonl').read_text().splitlines()[-1]) for each in runs]
     assert losses[0]['step'] == 4
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-    assert said.count('step=4 success_once=None') == 1, 'one rank tells'
+    assert losses[0] == pytest.approx(losses[2], rel=1e-3)
+    assert said.count('step=4 success_once=None') == 2, 'one rank tells'
+    states = [load_file(each / 'state' / 'tensors.safetensors') for each in runs[1:]]
+    for name, each in states[0].items():
+        # A bias in front of a norm has rounding for a gradient, and AdamW makes a step of that.
+        if name.endswith('.bias') and 'patch_embed' in name:
+            continue
+        torch.testing.assert_close(states[1][name], each, rtol=1e-4, atol=1e-4, msg=name)
+    saved = [load_file(each / 'checkpoint' / 'model.safetensors') for each in runs[1:]]
+    assert {name: each.shape for name, each in saved[0].items()} == {
+        name: each.shape for name, each in saved[1].items()}
 
 
 def test_one_process_is_the_first_and_the_only_one():
     """Without torchrun nothing is waited for and everything is one's own."""
     assert (ranks.rank(), ranks.world_size(), ranks.is_first()) == (0, 1, True)
     assert ranks.share('num_envs', 5) == range(5)
+
+
+def test_shares_for_one_process_are_refused(tmp_path):
+    """And for adapters, which every process can hold."""
+    checkpoint, demos = make_tiny_checkpoint(tmp_path / 'tiny'), _demonstrate(tmp_path / 'demos')
+    config = {'data': (demos,), 'init': checkpoint, 'out': tmp_path / 'out', 'device': 'cpu'}
+    with pytest.raises(ValueError, match='torchrun'):
+        sft(SftConfig(**config, shard=True))
+    with pytest.raises(ValueError, match='leave --shard or --lora-rank away'):
+        SftConfig(**config, shard=True, lora_rank=4)
