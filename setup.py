@@ -50,7 +50,7 @@ setup(
     keywords=['ROS', 'robotics', 'vision-language-action', 'WidowX'],
     packages=[
         'rlrc_ros', 'rlrc_ros.arm', 'rlrc_ros.nodes', 'rlrc_ros.vla', 'rlrc_training',
-        'rlrc_training.pruning', 'rlrc_sim'],
+        'rlrc_training.pruning', 'rlrc_training.reporting', 'rlrc_training.stages', 'rlrc_sim'],
     package_dir={'rlrc_training': 'training', 'rlrc_sim': 'sim'},
     package_data={
         'rlrc_ros': ['arm/urdf/*.urdf'],

@@ -42,15 +42,15 @@ from rlrc_sim.suites import check_ready
 from rlrc_training.command_line import run_verb
 from rlrc_training.content_hash import write_json
 from rlrc_training.data import episode_paths
-from rlrc_training.pipeline_config import PipelineConfig
-from rlrc_training.pipeline_plan import make_plan, Stage
-from rlrc_training.pipeline_presets import SETTINGS
-from rlrc_training.pipeline_record import LOGS, Records
-from rlrc_training.pipeline_run import alone_in, in_child, last_lines, Run
-from rlrc_training.pipeline_view import View
 from rlrc_training.presets import preset
 from rlrc_training.prune import check_stage
 from rlrc_training.pruning.plan import make_plan as plan_pruning
+from rlrc_training.stages.config import PipelineConfig
+from rlrc_training.stages.plan import make_plan, Stage
+from rlrc_training.stages.presets import SETTINGS
+from rlrc_training.stages.record import LOGS, Records
+from rlrc_training.stages.run import alone_in, in_child, last_lines, Run
+from rlrc_training.stages.view import View
 
 
 class StageFailed(ValueError):

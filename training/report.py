@@ -33,15 +33,23 @@ from rlrc_ros.vla.checkpoint import write_folder
 from rlrc_training.command_line import run_verb
 from rlrc_training.intervals import PairedComparison
 from rlrc_training.model_card import write_card
-from rlrc_training.pipeline_progress import in_words, wall_clock
-from rlrc_training.report_config import PageConfig, ReportConfig
-from rlrc_training.report_figures import axis_bars, learning, planes, stage_bars, strips
-from rlrc_training.report_page import as_html, as_markdown, Block, Code, Heading, Paragraph, Table
-from rlrc_training.report_read import PipelineResult, read_pipeline, RowResult
+from rlrc_training.reporting.config import PageConfig, ReportConfig
+from rlrc_training.reporting.figures import axis_bars, learning, planes, stage_bars, strips
+from rlrc_training.reporting.page import (
+    as_html,
+    as_markdown,
+    Block,
+    Code,
+    Heading,
+    Paragraph,
+    Table,
+)
+from rlrc_training.reporting.read import PipelineResult, read_pipeline, RowResult
+from rlrc_training.stages.progress import in_words, wall_clock
 from rlrc_training.table_rows import MIN_EPISODES
 
 log = logging.getLogger('rlrc.report')
-FURTHER = {'ablations': ('rlrc_training.report_ablations', 'ablations')}
+FURTHER = {'ablations': ('rlrc_training.reporting.ablations', 'ablations')}
 """Other pages by sub-name: the module and its function of (folder, out)."""
 NOT_MEASURED = 'not measured'
 

@@ -15,7 +15,7 @@
 """
 The rows of the result table: which checkpoint, run how, and what the RLRC paper says of its like.
 
-A row is made of the stages of `rlrc pipeline` (training/pipeline_plan.py) and is measured by
+A row is made of the stages of `rlrc pipeline` (training/stages/plan.py) and is measured by
 `rlrc evaluate` and `rlrc timing`. Published figures are those of arXiv 2506.17639 v1, Table of
 ManiSkill3 (success in %, 64 episodes; GB as printed; ms an action on an RTX 5880 Ada), None where
 the paper has none; they are another policy's on another machine, and stand there for orientation.

@@ -30,13 +30,13 @@ from rlrc_ros.vla.checkpoint import inspect
 from rlrc_ros.vla.config import QuantizationConfig
 from rlrc_training.content_hash import write_json
 from rlrc_training.pipeline import check_given, dry_run, main, pipeline, StageFailed
-from rlrc_training.pipeline_config import PipelineConfig
-from rlrc_training.pipeline_plan import make_plan
-from rlrc_training.pipeline_presets import SETTINGS
-from rlrc_training.pipeline_progress import in_words, left_in_words, Outlook, share_done
-from rlrc_training.pipeline_record import Records
-from rlrc_training.pipeline_run import in_child
-from rlrc_training.stage_process import run_stage
+from rlrc_training.stages.config import PipelineConfig
+from rlrc_training.stages.plan import make_plan
+from rlrc_training.stages.presets import SETTINGS
+from rlrc_training.stages.process import run_stage
+from rlrc_training.stages.progress import in_words, left_in_words, Outlook, share_done
+from rlrc_training.stages.record import Records
+from rlrc_training.stages.run import in_child
 from rlrc_training.table_rows import CHAIN, choose_rows, ROWS
 from synthetic_demos import make_demonstrations
 from tiny_vla import make_tiny_checkpoint
@@ -349,7 +349,7 @@ def test_the_share_that_is_done_is_read_from_what_a_verb_writes(config):
 def test_a_killed_pipeline_takes_its_stage_with_it(tmp_path):
     """Kill -9 of the parent: the kernel ends the stage, so that none runs twice."""
     script = ('import os, subprocess, sys, time\n'
-              'child = subprocess.Popen([sys.executable, "-c", "from rlrc_training.stage_process '
+              'child = subprocess.Popen([sys.executable, "-c", "from rlrc_training.stages.process '
               'import end_with_parent; import time; end_with_parent(); print(1, flush=True); '
               'time.sleep(60)"])\nprint(child.pid, flush=True)\ntime.sleep(60)\n')
     parent = subprocess.Popen([os.sys.executable, '-c', script], stdout=subprocess.PIPE, text=True)

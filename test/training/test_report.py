@@ -25,9 +25,9 @@ import pytest
 from rlrc_training.content_hash import write_json
 from rlrc_training.intervals import compare_paired
 from rlrc_training.report import main, report
-from rlrc_training.report_charts import Bar, bars, curves, plane, Point
-from rlrc_training.report_config import ReportConfig
-from rlrc_training.report_read import Cell, goals, read_pipeline, RowResult
+from rlrc_training.reporting.charts import Bar, bars, curves, plane, Point
+from rlrc_training.reporting.config import ReportConfig
+from rlrc_training.reporting.read import Cell, goals, read_pipeline, RowResult
 from rlrc_training.table_rows import ROWS
 
 

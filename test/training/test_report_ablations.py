@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rlrc_training.report_ablations import ablations, curve, main, read_run, read_runs, smoothed
+from rlrc_training.reporting.ablations import ablations, curve, main, read_run, read_runs, smoothed
 from rlrc_training.resume import append_metrics
 from rlrc_training.rl_config import RlConfig
 

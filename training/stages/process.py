@@ -15,7 +15,7 @@
 """
 A stage of `rlrc pipeline` in a process of its own, which ends when the pipeline does.
 
-    python -m rlrc_training.stage_process sft --data runs/demos ...
+    python -m rlrc_training.stages.process sft --data runs/demos ...
 
 Does what `rlrc VERB ...` does. On Linux the kernel ends it when its parent is killed, so that no
 training goes on behind a pipeline that is gone, and none is started twice.

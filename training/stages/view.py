@@ -17,8 +17,8 @@
 import time
 
 from rich.console import Console
-from rlrc_training.pipeline_plan import Stage
-from rlrc_training.pipeline_progress import in_words, left_in_words, Outlook, share_done
+from rlrc_training.stages.plan import Stage
+from rlrc_training.stages.progress import in_words, left_in_words, Outlook, share_done
 
 TELL_EVERY_S = 60.0
 """Between two lines of progress where no terminal shows it live."""

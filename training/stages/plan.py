@@ -27,12 +27,12 @@ import shlex
 
 from rlrc_training.collect import CollectConfig
 from rlrc_training.evaluate import EvaluateConfig
-from rlrc_training.pipeline_presets import SETTINGS, Settings
 from rlrc_training.prune import PruneConfig
 from rlrc_training.quantize import QuantizeConfig
-from rlrc_training.report_config import ReportConfig
+from rlrc_training.reporting.config import ReportConfig
 from rlrc_training.rl_config import RlConfig
 from rlrc_training.sft_config import SftConfig
+from rlrc_training.stages.presets import SETTINGS, Settings
 from rlrc_training.table_rows import Row
 from rlrc_training.timing import TimingConfig
 

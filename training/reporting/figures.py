@@ -14,7 +14,7 @@
 
 """The charts and pictures of `rlrc report`, made from what a pipeline measured."""
 
-from rlrc_training.report_charts import (
+from rlrc_training.reporting.charts import (
     Bar,
     bars,
     BLUE,
@@ -26,8 +26,8 @@ from rlrc_training.report_charts import (
     Point,
     RED,
 )
-from rlrc_training.report_page import Charts, Pictures
-from rlrc_training.report_read import Cell, PipelineResult, RowResult
+from rlrc_training.reporting.page import Charts, Pictures
+from rlrc_training.reporting.read import Cell, PipelineResult, RowResult
 from rlrc_training.table_rows import CHAIN
 
 COLOURS = {'dense': GREY, 'rival': ORANGE, 'stage': '#8f6bb3', 'rlrc': BLUE, 'own': GREEN}

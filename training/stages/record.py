@@ -30,9 +30,9 @@ from pathlib import Path
 import shutil
 
 from rlrc_training.content_hash import BEGUN, DONE, Hashes, MEMORY, RECORDS, write_json
-from rlrc_training.pipeline_plan import GROWING, HOW_FAST, INPUTS, RESUMABLE, Stage
 from rlrc_training.provenance import machine, package_versions, source_commit
 from rlrc_training.resume import resolved
+from rlrc_training.stages.plan import GROWING, HOW_FAST, INPUTS, RESUMABLE, Stage
 
 OUTDATED, LOGS = 'outdated', RECORDS
 ONLY = {'evaluate': 'results.json', 'timing': 'timing.json'}

@@ -19,8 +19,8 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from rlrc_training.pipeline_plan import INPUTS, Order
-from rlrc_training.pipeline_presets import SETTINGS
+from rlrc_training.stages.plan import INPUTS, Order
+from rlrc_training.stages.presets import SETTINGS
 from rlrc_training.table_rows import choose_rows
 import tyro
 

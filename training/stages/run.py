@@ -24,7 +24,7 @@ import subprocess
 import sys
 
 from rlrc_training.content_hash import RECORDS
-from rlrc_training.pipeline_plan import Stage
+from rlrc_training.stages.plan import Stage
 
 PATIENCE_S = 60.0
 """How long an interrupted stage has to save what it can."""
@@ -44,7 +44,7 @@ def in_child(stage: Stage, log: Path, tell: Tell) -> int:
     """
     with log.open('ab') as file:
         child = subprocess.Popen(
-            [sys.executable, '-m', 'rlrc_training.stage_process', stage.verb, *stage.arguments],
+            [sys.executable, '-m', 'rlrc_training.stages.process', stage.verb, *stage.arguments],
             stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             start_new_session=True)
         try:

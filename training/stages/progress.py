@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping
 import json
 from pathlib import Path
 
-from rlrc_training.pipeline_plan import Stage
+from rlrc_training.stages.plan import Stage
 
 
 def units(stage: Stage) -> int:
