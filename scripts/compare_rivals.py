@@ -40,6 +40,7 @@ import time
 from rlrc_ros.vla.checkpoint import inspect
 from rlrc_sim.rollout import WorldPool
 from rlrc_training.compare import paired, read_results
+from rlrc_training.cores import WORLDS_A_PROCESS
 from rlrc_training.evaluate import evaluate, EvaluateConfig
 from rlrc_training.intervals import rate_with_interval
 from rlrc_training.provenance import machine, package_versions, source_commit
@@ -203,8 +204,9 @@ def main(argv: list[str] | None = None) -> int:
     command = shlex.join(
         ['python', 'scripts/compare_rivals.py', *(sys.argv[1:] if argv is None else argv)])
     try:
-        with WorldPool(options.processes, summary.image_size_px, episode_set=options.set,
-                       proprio_layout=summary.proprio_layout) as pool:
+        with WorldPool(options.processes * WORLDS_A_PROCESS, summary.image_size_px,
+                       episode_set=options.set, proprio_layout=summary.proprio_layout,
+                       processes=options.processes) as pool:
             record = _fill(options, pool, command)
     except KeyboardInterrupt:
         logging.info('interrupted; what was played is kept, the same command goes on')

@@ -103,7 +103,6 @@ def main() -> int:
         finally:
             process.terminate()
             process.wait(10)
-            bench.over.set()
     for name, values_s in zip(('node', 'round trip'), spans, strict=True):
         p50, p95, p99 = np.percentile(np.array(values_s) * 1e3, (50, 95, 99))
         print(json.dumps({'span': name, 'n': len(values_s), 'p50_ms': round(p50, 2),

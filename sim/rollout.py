@@ -13,10 +13,10 @@
 # limitations under the License.
 
 """
-Many worlds at once, one process each, and episodes played through them by one batched policy.
+Many worlds at once, in other processes, and episodes played through them by one batched policy.
 
-Physics on a CPU does not batch, so each world has a process of its own (ManiSkill's own GPU
-batching takes over where a GPU simulates). A seed that is free goes to the first world that is
+Physics on a CPU does not batch, so worlds run in processes, one or more in each (ManiSkill's own
+GPU batching takes over where a GPU simulates). A seed that is free goes to the first world that is
 free; results come back in the order of the seeds, whatever the number of processes. Messages pass
 through anonymous pipes between a parent and the children that it started itself.
 """

@@ -28,15 +28,28 @@ import torch
 
 WORLDS_A_PROCESS = 4
 """They share what a process costs: 10 MB more for each."""
-ROWS = 4
+WORLD_BYTES = 10_000_000
+"""What one more world adds to a process that has one (`put25_choice` at 128 px, rounded up)."""
+ROWS = {'cpu': 4, 'cuda': 16}
 """Observations in one batch of the policy, always as many: see Policy.act_batch."""
+
+
+def batching(worlds: int, device: str) -> tuple[int, int]:
+    """Return the rows of a batch, and how many worlds to wait for so that others simulate."""
+    rows = ROWS[device.split(':')[0]]
+    return rows, max(1, min(rows, worlds // 2))
 
 
 @contextmanager
 def beside_worlds(processes: int, threads: int = 0) -> Iterator[None]:
-    """Let torch compute on `threads` cores; 0: on those that do not simulate, at least one."""
+    """
+    Let torch compute on `threads` cores; 0: on those that do not simulate, at least one.
+
+    Processes that torchrun started share the machine's cores.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) - processes))
+    cores = (os.cpu_count() or 1) // int(os.environ.get('LOCAL_WORLD_SIZE', '1'))
+    torch.set_num_threads(threads or max(1, cores - processes))
     try:
         yield
     finally:

@@ -31,6 +31,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 import json
 import logging
+import math
 import os
 from pathlib import Path
 import time
@@ -52,13 +53,13 @@ from rlrc_sim.video import FilmedEpisode, write_grid
 from rlrc_sim.world import World
 from rlrc_training.command_line import run_verb
 from rlrc_training.compare import print_comparison
-from rlrc_training.cores import beside_worlds, ROWS, WORLDS_A_PROCESS
+from rlrc_training.cores import batching, beside_worlds, WORLD_BYTES, WORLDS_A_PROCESS
 from rlrc_training.evaluate_doors import (
     check_memory,
     check_senses,
     check_statistics,
     fingerprint,
-    WORLD_BYTES,
+    PROCESS_BYTES,
 )
 from rlrc_training.intervals import rate_with_interval, wilson_interval
 from rlrc_training.journal import as_json, Journal
@@ -165,6 +166,11 @@ class EvaluateConfig:
             name.strip() for name in self.episode_set.split(',') if name.strip()))
 
     @property
+    def batched(self) -> bool:
+        """Return whether one batch of the policy answers several worlds of a process."""
+        return self.runtime == 'eager' and not self.suite
+
+    @property
     def seeds(self) -> range:
         """Return the seeds to play."""
         return range(self.first_seed, self.first_seed + self.episodes)
@@ -204,10 +210,9 @@ def _pool(config: EvaluateConfig, policy: Policy, processes: int,
     summary = policy.summary
     if config.suite:
         return LiberoPool(processes, config.suite, summary.cameras, summary.reads_proprio)
-    batched = config.runtime == 'eager'  # a runtime answers one world at a time
-    worlds = config.worlds or processes * (WORLDS_A_PROCESS if batched else 1)
-    return WorldPool(min(worlds, len(tasks)), summary.image_size_px, episode_set=tasks[0][0],
-                     proprio_layout=summary.proprio_layout, processes=processes)
+    return WorldPool(_worlds(config, processes, len(tasks)), summary.image_size_px,
+                     episode_set=tasks[0][0], proprio_layout=summary.proprio_layout,
+                     processes=processes)
 
 
 def _play_policy(policy: Policy, config: EvaluateConfig, tasks: list[Task],
@@ -215,7 +220,7 @@ def _play_policy(policy: Policy, config: EvaluateConfig, tasks: list[Task],
                  pool: WorldPool | None = None) -> Iterator[EpisodeResult]:
     if not tasks:
         return
-    rows = ROWS if config.runtime == 'eager' and not config.suite else 0
+    rows, together = 0, 1
 
     def act(observations: list) -> list:
         start = time.perf_counter()
@@ -223,23 +228,32 @@ def _play_policy(policy: Policy, config: EvaluateConfig, tasks: list[Task],
         inference_ms.append((time.perf_counter() - start) * 1e3 / len(observations))
         return chunks
 
-    # What VLA-Cache carries from step to step is one world's, and one episode's.
     alone = config.runtime == 'vla-cache'
-    processes = 1 if alone else _processes(config, len(tasks))
+    processes = _processes(config, len(tasks))
     own = (nullcontext(pool) if pool is not None and not alone else
            _pool(config, policy, processes, [tasks[0]] if alone else tasks))
     with beside_worlds(processes, config.threads), own as worlds:
+        if config.batched:
+            rows, together = batching(len(worlds), policy.device)
         for some in [[task] for task in tasks] if alone else [tasks]:
             policy.reset()
             yield from play(worlds, act, some,
                             keep_frames=config.videos > 0 or config.strips > 0,
                             stop_on_success=config.stop_on_success or bool(config.suite),
-                            together=rows or 1,
+                            together=together,
                             max_steps=LIBERO_STEPS.get(config.suite, World.max_episode_steps))
 
 
 def _processes(config: EvaluateConfig, tasks: int) -> int:
-    return min(config.processes or os.cpu_count() or 1, tasks)
+    # What VLA-Cache carries from step to step is one world's, and one episode's.
+    wanted = 1 if config.runtime == 'vla-cache' else config.processes or os.cpu_count() or 1
+    return min(wanted, tasks)
+
+
+def _worlds(config: EvaluateConfig, processes: int, tasks: int) -> int:
+    if not config.batched:  # one world a process
+        return processes
+    return min(max(config.worlds or processes * WORLDS_A_PROCESS, processes), tasks)
 
 
 def _prepare(config: EvaluateConfig) -> dict:
@@ -263,8 +277,12 @@ def _prepare(config: EvaluateConfig) -> dict:
             check_ready(each)
     if not config.expert:
         check_statistics(config.checkpoint, config.unnorm_key, bool(config.suite))
-        check_memory(_processes(config, len(config.tasks)),
-                     LIBERO_WORLD_BYTES if config.suite else WORLD_BYTES)
+        tasks = len(config.tasks)
+        processes = _processes(config, tasks)
+        filmed = math.prod(inspect(config.checkpoint).image_size_px) * 3 * World.max_episode_steps
+        check_memory(processes, LIBERO_WORLD_BYTES if config.suite else PROCESS_BYTES,
+                     _worlds(config, processes, tasks),
+                     WORLD_BYTES + filmed * (config.videos > 0 or config.strips > 0))
         check_senses(inspect(config.checkpoint), bool(config.suite))
     return world
 
@@ -333,7 +351,8 @@ def evaluate(config: EvaluateConfig, pool: WorldPool | None = None) -> dict:
     journal = Journal(out, {
         'policy': 'expert' if config.expert else fingerprint(config.checkpoint),
         'unnorm_key': config.unnorm_key, 'stop_on_success': config.stop_on_success,
-        'packages': package_versions(), 'rows': ROWS, **world,
+        'packages': package_versions(), **world,
+        **({'batches': 'of one size'} if config.batched and not config.expert else {}),
         # Named where it is not the default, so that journals from before it still count.
         **({'runtime': config.runtime} if config.runtime != 'eager' else {})}, config.fresh)
     tasks = journal.missing(config.tasks)

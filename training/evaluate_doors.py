@@ -28,8 +28,8 @@ from rlrc_ros.vla.checkpoint import CheckpointSummary, inspect
 from rlrc_ros.vla.config import MAIN_CAMERA, PROPRIO_LAYOUTS
 from rlrc_sim.libero import LIBERO_CAMERAS, LIBERO_PROPRIO
 
-WORLD_BYTES = 900_000_000
-"""What one world's process needs (resident, 640 x 480 pictures, software renderer; rounded up)."""
+PROCESS_BYTES = 900_000_000
+"""What a process with one world needs (resident, 640 x 480, software renderer; rounded up)."""
 LARGEST_STEP_M, LARGEST_STEP_RAD = 0.25, 1.6
 """Action statistics beyond these are not this arm's deltas of 0.2 s: joint angles, or another
 unit. BridgeData's largest are 0.04 m and 0.21 rad."""
@@ -37,13 +37,20 @@ LARGEST_LIBERO = 1.001
 """LIBERO's controller takes -1 ... 1 in each number; its data sets stay within."""
 
 
-def check_memory(processes: int, world_bytes: int = WORLD_BYTES) -> None:
-    """Raise ValueError if so many worlds do not fit into the free memory."""
+def check_memory(processes: int, process_bytes: int = PROCESS_BYTES, worlds: int = 0,
+                 world_bytes: int = 0) -> None:
+    """Raise ValueError if so many processes, or worlds in them, exceed the free memory."""
     free = psutil.virtual_memory().available
-    if processes * world_bytes > free:
-        raise ValueError(
-            f'{processes} worlds need about {processes * world_bytes / 1e9:.1f} GB, '
-            f'{free / 1e9:.1f} GB are free; use --processes {max(1, int(free // world_bytes))}')
+    needed = processes * process_bytes + worlds * world_bytes
+    if needed <= free:
+        return
+    if processes * process_bytes > free:
+        advice = f'use --processes {max(1, int(free // process_bytes))}'
+    else:
+        advice = ('use --worlds '
+                  f'{max(1, int((free - processes * process_bytes) // world_bytes))}')
+    raise ValueError(f'{max(worlds, processes)} worlds in {processes} processes need about '
+                     f'{needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; {advice}')
 
 
 def check_statistics(checkpoint: Path, unnorm_key: str | None, libero: bool = False) -> None:

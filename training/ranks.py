@@ -16,8 +16,9 @@
 One command on one process or on many: what `torchrun` changes, in one place.
 
 Without torchrun there is one rank and nothing here does anything. With it every rank holds the
-whole model and a share of every global batch; gradients are added up over the ranks before the
-optimiser steps, so that all hold the same weights. Rank 0 logs and writes.
+whole model, or shares of it (sharding.py), and a share of every global batch; gradients are added
+up over the ranks before the optimiser steps, so that all hold the same weights. Rank 0 logs and
+writes.
 """
 
 from collections.abc import Iterable

@@ -45,7 +45,7 @@ from rlrc_sim.rollout import play, WorldPool
 from rlrc_sim.suites import check_ready
 from rlrc_training import ranks
 from rlrc_training.command_line import run_verb
-from rlrc_training.cores import beside_worlds, ROWS
+from rlrc_training.cores import batching, beside_worlds
 from rlrc_training.lora import merged_weights
 from rlrc_training.provenance import machine, package_versions, source_commit
 from rlrc_training.resume import (
@@ -183,11 +183,12 @@ def evaluate(learner: Learner, summary: CheckpointSummary, tokenizer: Tokenizer,
     generator = torch.Generator(learner.device).manual_seed(config.seed)
     seeds = VALIDATION_SEEDS[:config.eval_episodes][ranks.rank()::ranks.world_size()]
     sums = torch.zeros(3, dtype=torch.double)
+    rows, together = batching(len(pool), policy.device)
     with beside_worlds(pool.processes):
         for result in play(
                 pool, lambda seen: [chunk.actions[0] for chunk in policy.act_batch(
-                    seen, config.eval_temperature, generator, ROWS)],
-                seeds, episode_set=config.episode_set, together=ROWS):
+                    seen, config.eval_temperature, generator, rows)],
+                seeds, episode_set=config.episode_set, together=together):
             sums += torch.tensor(
                 [result.success_once, result.success_at_end, result.total_reward])
     once, at_end, total = (ranks.add_up(sums.to(learner.device)) / config.eval_episodes).tolist()

@@ -67,7 +67,7 @@ class RlConfig:
     temperature: float = 1.0
     """Actions are drawn at this temperature, and judged at it in the update."""
     processes: int = 0
-    """Processes that simulate, a rank; 0 means one for each core."""
+    """Processes that simulate, a rank; 0 means one for each of its cores."""
     exact_resets: bool = False
     """Build every scene anew: a run then repeats to the last bit, at 0.2 s more an episode."""
 

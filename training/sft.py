@@ -58,7 +58,7 @@ from rlrc_ros.vla.policy import Policy
 from rlrc_sim.rollout import play, WorldPool
 from rlrc_training import ranks
 from rlrc_training.command_line import run_verb
-from rlrc_training.cores import beside_worlds, ROWS, WORLDS_A_PROCESS
+from rlrc_training.cores import batching, beside_worlds, WORLDS_A_PROCESS
 from rlrc_training.frames import draw, Frames, load_frames
 from rlrc_training.presets import preset
 from rlrc_training.provenance import machine, package_versions, source_commit
@@ -91,9 +91,10 @@ def closed_loop_success(policy: Policy, pool: WorldPool, episodes: int,
                         episode_set: str = 'ind') -> float:
     """Return the share of validation seeds that the policy solves at some step."""
     with beside_worlds(pool.processes):
+        rows, together = batching(len(pool), policy.device)
         results = list(play(
-            pool, partial(policy.act_batch, rows=ROWS), VALIDATION_SEEDS[:episodes],
-            episode_set=episode_set, stop_on_success=True, max_steps=60, together=ROWS))
+            pool, partial(policy.act_batch, rows=rows), VALIDATION_SEEDS[:episodes],
+            episode_set=episode_set, stop_on_success=True, max_steps=60, together=together))
     return sum(result.success_once for result in results) / episodes
 
 
@@ -210,7 +211,7 @@ def sft(config: SftConfig) -> Path:
         _check_trainable(config.init)
     device = ranks.start(config.device)
     if config.shard:
-        check_shareable()
+        check_shareable(config.batch_size, config.accumulate)
     if ranks.is_first():
         check_same_run(config, MAY_CHANGE)
     ranks.barrier()
@@ -235,8 +236,9 @@ def sft(config: SftConfig) -> Path:
              sum(each.numel() for each in model.parameters()),
              sum(each.numel() for each in model.parameters() if each.requires_grad), device,
              ranks.world_size())
-    pool = (WorldPool(config.processes * WORLDS_A_PROCESS, (model.config.image_size,) * 2,
-                      episode_set=config.episode_set, processes=config.processes)
+    pool = (WorldPool(min(config.processes * WORLDS_A_PROCESS, config.eval_episodes),
+                      (model.config.image_size,) * 2, episode_set=config.episode_set,
+                      processes=config.processes)
             if config.eval_episodes and ranks.is_first() else None)
     started, checkpoint = time.monotonic(), config.out / 'checkpoint'
     bar = tqdm(total=config.steps, initial=trainer.step, desc='sft', unit='step', mininterval=2.0,
@@ -263,7 +265,7 @@ def sft(config: SftConfig) -> Path:
             due = trainer.step == config.steps
             judged = due or trainer.step % config.eval_every == 0
             averaged = trainer.averaged_model() if judged else None
-            if averaged is not None and ranks.is_first():
+            if averaged is not None:
                 success = _evaluate(averaged, tokenizer, statistics, config, pool)
                 writer.add_scalar('eval/success_once', success or 0.0, trainer.step)
                 tqdm.write(f'step={trainer.step} success_once={success} '
@@ -277,6 +279,7 @@ def sft(config: SftConfig) -> Path:
                     'step': trainer.step, 'success_once': success,
                     'loss': float(losses.action), 'l1': float(losses.l1),
                     'token_accuracy': float(losses.token_accuracy)})
+            averaged = None  # a copy's memory is not kept over the next step
             if due or trainer.step % config.save_every == 0:
                 trainer.save()
         ranks.barrier()

@@ -105,9 +105,9 @@ class SftConfig:
     save_every: int = 100
     """Steps between saved states to go on from."""
     processes: int = 2
-    """Simulated worlds at once during evaluation."""
+    """Processes that simulate during evaluation, four worlds in each."""
     threads: int = 0
-    """CPU threads for torch; 0 leaves its default."""
+    """CPU threads that train; 0 leaves torch's default. Evaluation leaves cores to the worlds."""
     device: str = 'auto'
     """`auto`, `cpu` or `cuda`."""
     seed: int = 0

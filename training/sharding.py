@@ -27,22 +27,35 @@ from rlrc_ros.vla.model import Vla
 from rlrc_training import ranks
 from rlrc_training.memory import blocks
 import torch
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import distribute_tensor, DTensor
 from torch.nn.utils import get_total_norm
 
 
-def check_shareable() -> None:
-    """Raise ValueError where there is one process alone."""
-    if ranks.world_size() == 1:
+def check_shareable(batch_size: int, accumulate: int) -> None:
+    """
+    Check that several processes run every block equally often, since they wait for each other.
+
+    :raises ValueError: there is one process alone, or not a row for each in each part of a batch
+    """
+    count = ranks.world_size()
+    if count == 1:
         raise ValueError('shard gives each process a share of the model, and there is one '
                          'process; start it with torchrun --nproc-per-node N, or leave it away')
+    if batch_size // count < accumulate:
+        raise ValueError(f'with shard each of {count} processes needs a row in each of accumulate '
+                         f'{accumulate} parts of batch_size {batch_size}; use --accumulate '
+                         f'{max(1, batch_size // count)} or --batch-size {count * accumulate}')
 
 
 def shard(model: Vla) -> None:
     """Leave each process its share of every block; gradients are added up over the processes."""
+    device = next(model.parameters()).device
+    mesh = init_device_mesh(device.type, (ranks.world_size(),))
     for block in blocks(model):
-        fully_shard(block)
+        # Each block is the root of its own tree, and a root would stay whole until its gradient.
+        fully_shard(block, mesh=mesh, reshard_after_forward=True)
         block.set_gradient_divide_factor(1.0)
         block.set_force_sum_reduction_for_comms(True)  # gloo has no other
 
@@ -60,6 +73,20 @@ def own_part(tensor: torch.Tensor) -> torch.Tensor:
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """Return a tensor as it is without shares; every process must ask."""
     return tensor.full_tensor() if is_shared(tensor) else tensor
+
+
+def gathered(tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """
+    Return whole tensors on the first process, shares brought to the CPU one by one.
+
+    Every process must ask; the others get nothing.
+    """
+    found = {}
+    for name, each in tensors:
+        full = whole(each.detach())
+        if ranks.is_first():
+            found[name] = full.cpu() if is_shared(each) else full
+    return found
 
 
 def as_part_of(like: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,7 @@ from rlrc_training.memory import checkpoint_activations
 from rlrc_training.resume import load_state, optimiser_tensors, restore_optimiser, save_state
 from rlrc_training.sft_config import SftConfig
 from rlrc_training.sft_loss import AuxiliaryHead, Losses
-from rlrc_training.sharding import as_part_of, clip_gradients, is_shared, own_part, shard, whole
+from rlrc_training.sharding import as_part_of, clip_gradients, gathered, is_shared, own_part, shard
 import torch
 
 
@@ -94,12 +94,12 @@ class Trainer:
             sums += share * torch.stack([
                 losses.total.detach(), losses.action, losses.auxiliary, losses.token_accuracy,
                 losses.l1]).float()
-        whole = Losses(*ranks.add_up(sums))
+        total = Losses(*ranks.add_up(sums))
         ranks.add_up_gradients(self._parameters.values())
         norm = clip_gradients(self._parameters.values(), self.config.max_grad_norm)
-        if not (torch.isfinite(whole.total) and torch.isfinite(norm)):
+        if not (torch.isfinite(total.total) and torch.isfinite(norm)):
             raise FloatingPointError(
-                f'loss is {float(whole.total)} and its gradient {float(norm)} at step '
+                f'loss is {float(total.total)} and its gradient {float(norm)} at step '
                 f'{self.step}; nothing of it was applied and the last state in '
                 f'{self.config.out / "state"} is good. Lower --learning-rate')
         self.optimiser.step()
@@ -112,22 +112,24 @@ class Trainer:
             torch._foreach_lerp_(*(
                 [own_part(each) for each in weights.values()]
                 for weights in (self.averaged, self._trained)), 1.0 - decay)
-        return whole, float(norm)
+        return total, float(norm)
 
     @torch.no_grad()
-    def averaged_model(self) -> Vla:
+    def averaged_model(self) -> Vla | None:
         """
         Return a copy of the model with the averaged weights, adapters merged, ready to act.
 
-        Every process must ask.
+        Every process must ask; the first one gets it, on the CPU where it trains in shares.
         """
         own = {name: each.detach().clone() for name, each in self._trained.items()}
         for name, each in self._trained.items():
             each.copy_(self.averaged[name])
-        weights = {name: whole(each).clone()
-                   for name, each in merged_weights(self.model).items()}
+        weights = {name: each.clone() for name, each in gathered(
+            merged_weights(self.model).items()).items()}
         for name, each in self._trained.items():
             each.copy_(own[name])
+        if not weights:
+            return None
         copy = skeleton(self.model.config)
         copy.load_state_dict(weights, assign=True)
         return copy.eval().requires_grad_(False)
@@ -141,7 +143,7 @@ class Trainer:
         tensors = {f'averaged.{name}': each for name, each in self.averaged.items()}
         tensors |= {f'weight.{name}': each for name, each in self._parameters.items()}
         tensors |= dict(optimiser_tensors(self.optimiser, self._parameters))
-        tensors = {name: whole(each) for name, each in tensors.items()}
+        tensors = gathered(tensors.items())
         if ranks.is_first():
             save_state(self.config.out / 'state', tensors,
                        {'step': self.step, 'best_success': self.best_success})

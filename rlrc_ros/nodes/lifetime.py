@@ -20,7 +20,8 @@ Ctrl-C, which a launch file forwards, would interrupt the clean-up.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 import signal
 from threading import Event, Thread
 
@@ -34,9 +35,35 @@ InvalidHandle = rclpy_implementation.InvalidHandle
 JOIN_S = 2.0
 
 
-def begin(argv: list[str] | None) -> Event:
-    """Initialise rclpy with ROS arguments; return an event that SIGINT and SIGTERM set."""
-    ended = Event()
+class Ended:
+    """An event that a signal handler may set: threading.Event's lock is not reentrant."""
+
+    def __init__(self) -> None:
+        """Begin unset."""
+        self._is_set = False
+        self._wake: SimpleQueue[None] = SimpleQueue()
+
+    def set(self) -> None:
+        """Set it, for good."""
+        self._is_set = True
+        self._wake.put(None)
+
+    def is_set(self) -> bool:
+        """Return whether it is set."""
+        return self._is_set
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Return once it is set, or time is up; whether it is set."""
+        if not self._is_set:
+            with suppress(Empty):
+                self._wake.get(timeout=timeout_s)
+                self._wake.put(None)  # for the next who waits
+        return self._is_set
+
+
+def begin(argv: list[str] | None) -> Ended:
+    """Initialise rclpy with ROS arguments; return what SIGINT and SIGTERM set."""
+    ended = Ended()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
@@ -51,7 +78,7 @@ def spin_once(executor: Executor) -> None:
         pass  # rclpy adds a subscription's events to its wait set while a clean-up destroys it
 
 
-def spin_until(executor: Executor, ended: Event, failures: list[Exception]) -> None:
+def spin_until(executor: Executor, ended: 'Ended | Event', failures: list[Exception]) -> None:
     """Serve callbacks until `ended`; an error is noted in `failures` and sets `ended`."""
     try:
         while not ended.is_set():
@@ -70,7 +97,7 @@ def spun(*nodes: Node) -> Iterator[None]:
     :raises Exception: what a callback raised, after the block
     """
     context = nodes[0].context
-    executor, over = SingleThreadedExecutor(context=context), Event()
+    executor, over = SingleThreadedExecutor(context=context), Ended()
     for node in nodes:
         executor.add_node(node)
     failures: list[Exception] = []

@@ -215,10 +215,11 @@ def main(argv: list[str] | None = None) -> int:
             executor.spin_once(timeout_sec=0.2)
     except ExternalShutdownException:
         pass
-    node.finish({'success': None})
-    executor.shutdown()
-    node.destroy_node()
-    rclpy.try_shutdown()
+    finally:  # also after an error: what was recorded is whole
+        node.finish({'success': None})
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
     return 0
 
 

@@ -26,17 +26,16 @@ import argparse
 import json
 from pathlib import Path
 import sys
-from time import monotonic, sleep
+from time import monotonic
 
 import cv2
 import numpy as np
-import rclpy
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rlrc_ros.arm.limits import ARM_JOINTS, FINGER_JOINT
 from rlrc_ros.nodes.doors import DoorError
 from rlrc_ros.nodes.image_message import decode, ImageError
-from rlrc_ros.nodes.lifetime import spun
+from rlrc_ros.nodes.lifetime import begin, spun
 from rlrc_ros.nodes.xs_driver import XsDriver
 from sensor_msgs.msg import Image, JointState
 
@@ -168,10 +167,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--view', type=Path)
     parser.add_argument('--overlay', type=Path, default=Path('out/camera_overlay.png'))
     options = parser.parse_args(argv)
-    rclpy.init(args=[])
+    ended = begin([])
     listener = Listener(options.image, options.joint_states)
     with spun(listener):
-        sleep(LISTEN_S)
+        ended.wait(LISTEN_S)
         checks = [check_camera(listener), check_joints(listener),
                   check_commands(listener, options.robot_name)]
         profile = check_profile(listener, options.robot_name)

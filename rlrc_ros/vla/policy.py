@@ -20,6 +20,7 @@ in fp32 on a CPU and in bf16 on a GPU, through the plain model or a runtime (vla
 thread-safe: one caller at a time.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 import logging
@@ -160,13 +161,20 @@ class Policy:
             the policy reads and the observation lacks, or an action that has not the arm's seven
             dimensions
         """
-        count = rows or len(observations)
-        answers = []
-        for first in range(0, len(observations), count):
-            part = observations[first:first + count]
-            filled = [*part, *[part[-1]] * (count - len(part))]
-            answers.extend(self.predict(filled, temperature, generator, bool(rows))[:len(part)])
-        return [action_chunk(answer) for answer in answers]
+        if not rows:
+            return [action_chunk(answer)
+                    for answer in self.predict(observations, temperature, generator)]
+        alike = defaultdict(list)  # length of the padded prompt → indices
+        for index, observation in enumerate(observations):
+            alike[-(-len(self._encode(observation.instruction)) // self._even_length())].append(
+                index)
+        answers = {}
+        for group in alike.values():
+            for first in range(0, len(group), rows):
+                part = group[first:first + rows]
+                filled = [observations[index] for index in part + part[-1:] * (rows - len(part))]
+                answers |= dict(zip(part, self.predict(filled, temperature, generator, True)))
+        return [action_chunk(answers[index]) for index in range(len(observations))]
 
     def predict(self, observations: Sequence[Observation], temperature: float = 0.0,
                 generator: torch.Generator | None = None,
@@ -290,6 +298,11 @@ class Policy:
             self._prompts[instruction] = prompt.encode(
                 instruction, self._tokenizer, self._config)
         return self._prompts[instruction]
+
+    @property
+    def device(self) -> str:
+        """Return the kind of device that the model is on: `cpu` or `cuda`."""
+        return self._device.type
 
     @property
     def weight_bytes(self) -> int:

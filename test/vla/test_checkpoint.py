@@ -96,11 +96,12 @@ def test_in_batches_of_one_size_an_answer_depends_on_nothing_beside_it(folder):
     """Whatever is in the batch, wherever it stands, however many they are."""
     policy, rng = Policy.open(folder, 'cpu'), np.random.default_rng(5)
     seen = [Observation(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), words)
-            for words in ('put can on red plate', 'put it down', 'go') for _ in range(3)]
+            for words in ('put can on red plate', 'go', ' '.join(['lift it, then lower it'] * 9))
+            for _ in range(3)]
     asked, predict = [], policy.predict
     policy.predict = lambda some, *rest: (asked.append(len(some)), predict(some, *rest))[1]
     whole = policy.act_batch(seen, rows=4)
-    assert asked == [4, 4, 4]
+    assert asked == [4, 4, 4], 'six short prompts, three long ones'
     for order in (rng.permutation(9), rng.permutation(9)[:5], [7]):
         for index, answer in zip(order, policy.act_batch([seen[i] for i in order], rows=4)):
             np.testing.assert_array_equal(
