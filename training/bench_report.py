@@ -158,7 +158,7 @@ def picture(document: dict, path: Path) -> None:
     axes.set_title(f'{document["config"]["size"]} on {document["machine"]}, n = {rows[0]["n"]}, '
                    f'{document["dtype"]}', fontsize=9)
     axes.legend(fontsize=8)
-    axes.margins(x=0.12)
+    axes.set_xlim(0, 1.25 * max(each['p50_ms'] for each in rows))  # room for the numbers
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
