@@ -77,7 +77,7 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
 
 def gathered(tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """
-    Return whole tensors on the first process, shares brought to the CPU one by one.
+    Return whole tensors on the first process, brought to the CPU one by one.
 
     Every process must ask; the others get nothing.
     """
@@ -85,7 +85,7 @@ def gathered(tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[str, torch.Ten
     for name, each in tensors:
         full = whole(each.detach())
         if ranks.is_first():
-            found[name] = full.cpu() if is_shared(each) else full
+            found[name] = full.cpu()
     return found
 
 

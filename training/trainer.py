@@ -119,8 +119,10 @@ class Trainer:
         """
         Return a copy of the model with the averaged weights, adapters merged, ready to act.
 
-        Every process must ask; the first one gets it, on the CPU where it trains in shares.
+        Every process must ask; the first one gets it.
         """
+        if not self.config.shard and not ranks.is_first():
+            return None  # the first one has all that it needs
         own = {name: each.detach().clone() for name, each in self._trained.items()}
         for name, each in self._trained.items():
             each.copy_(self.averaged[name])
@@ -132,7 +134,8 @@ class Trainer:
             return None
         copy = skeleton(self.model.config)
         copy.load_state_dict(weights, assign=True)
-        return copy.eval().requires_grad_(False)
+        device = next(iter(self._parameters.values())).device
+        return copy.to(device).eval().requires_grad_(False)
 
     def save(self) -> None:
         """
