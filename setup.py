@@ -78,7 +78,8 @@ setup(
         # In an environment of its own: scripts/libero_env.sh, which spares what is never imported.
         'libero': ['bddl==1.0.1', 'hf-libero==0.1.4', 'mujoco==3.3.7', 'robosuite==1.4.0'],
         'nf4': ['bitsandbytes'],
-        'test': ['pytest>=8,<9', 'pytest-timeout', 'ruff', 'torch-pruning'],
+        'test': [
+            'pytest>=8,<9', 'pytest-rerunfailures', 'pytest-timeout', 'ruff', 'torch-pruning'],
     },
     entry_points={
         'console_scripts': [

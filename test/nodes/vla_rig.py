@@ -75,7 +75,7 @@ class Summary:
     proprio_layout: str = ''
 
 
-PATIENT = {'max_image_age_s': 0.5, 'max_joint_state_age_s': 0.2, 'max_inference_s': 2.0,
+PATIENT = {'max_image_age_s': 0.8, 'max_joint_state_age_s': 0.5, 'max_inference_s': 2.0,
            'max_frozen_image_s': 0.0, 'max_control_gap_s': 1.0}
 """Parameters of the node: two busy cores leave gaps that no driver does, and the pictures here
 have no noise."""

@@ -39,13 +39,15 @@ from rlrc_training.resume import (
 import torch
 
 FORK = multiprocessing.get_context('fork')
+LENGTH = 30_000
+"""Numbers in a tensor: few enough for one thread, as OpenMP's other ones are not forked."""
 
 
 def _save_for_ever(folder: Path) -> None:
     step = 0
     while True:
         step += 1
-        save_state(folder, {'x': torch.full((60_000,), float(step))}, {'step': step})
+        save_state(folder, {'x': torch.full((LENGTH,), float(step))}, {'step': step})
 
 
 def test_a_process_killed_at_any_moment_leaves_a_whole_state(tmp_path):
@@ -80,7 +82,7 @@ def test_a_kill_between_the_two_moves_is_mended(tmp_path):
 def _run_out_of_room(folder: Path, answers) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
     try:
-        save_state(folder, {'x': torch.zeros(100_000)}, {'step': 2})
+        save_state(folder, {'x': torch.zeros(LENGTH)}, {'step': 2})
     except OSError as error:
         answers.put(str(error))
     vla, tokenizer = preset('tiny')
