@@ -28,7 +28,6 @@ at the same time; there is room for one commander. The torque stays on. Radians,
 
 import argparse
 import sys
-from threading import Event
 from time import monotonic
 
 import numpy as np
@@ -49,7 +48,7 @@ from rlrc_ros.arm.limits import (
 )
 from rlrc_ros.arm.safety import JointCommand, SafetyLimits
 from rlrc_ros.nodes.doors import DoorError
-from rlrc_ros.nodes.lifetime import begin, spun
+from rlrc_ros.nodes.lifetime import begin, Ended, spun
 from rlrc_ros.nodes.xs_driver import XsDriver
 from sensor_msgs.msg import JointState
 
@@ -152,7 +151,7 @@ def obstacle(begin_rad: np.ndarray, end_rad: np.ndarray, table_height_m: float) 
     return None
 
 
-def run(node: MoveNode, pose: str, options: argparse.Namespace, stopped: Event) -> int:
+def run(node: MoveNode, pose: str, options: argparse.Namespace, stopped: Ended) -> int:
     """Wait for the arm, look at the way, go it; return the exit status. Somebody else spins."""
     deadline_s = monotonic() + DISCOVERY_S
     while node.fault() is not None and monotonic() < deadline_s and not stopped.wait(0.05):

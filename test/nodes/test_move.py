@@ -16,14 +16,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event
 
 from nodes.vla_rig import Bench, DOMAIN, wait_for
 import numpy as np
 import pytest
 import rclpy
 from rlrc_ros.arm.limits import HOME_RAD, INITIAL_RAD, SLEEP_RAD
-from rlrc_ros.nodes.lifetime import spun
+from rlrc_ros.nodes.lifetime import Ended, spun
 from rlrc_ros.nodes.move import duration_s, MoveNode, obstacle, parser, run, share_of_way
 from trajectory_msgs.msg import JointTrajectory
 
@@ -53,7 +52,7 @@ def test_it_goes_there_slowly_and_at_rest() -> None:
     with bench_and_mover() as (bench, mover):
         bench.q_rad = np.array(INITIAL_RAD)
         bench.feed()
-        assert run(mover, 'home', options('home'), Event()) == 0
+        assert run(mover, 'home', options('home'), Ended()) == 0
         wait_for(lambda: np.allclose(bench.arm_commands[-1].points[0].positions, HOME_RAD))
         q = np.array([list(command.points[0].positions) for command in bench.arm_commands])
         assert len(q) > 20
@@ -66,7 +65,7 @@ def test_an_arm_that_does_not_follow_is_told_to_stay(capsys: pytest.CaptureFixtu
     with bench_and_mover() as (bench, mover):
         bench.follows = False
         bench.feed()
-        assert run(mover, 'home', options('home'), Event()) == 1
+        assert run(mover, 'home', options('home'), Ended()) == 1
         assert 'wrist_angle is 0.2' in capsys.readouterr().err
         wait_for(lambda: np.allclose(bench.arm_commands[-1].points[0].positions, INITIAL_RAD))
 
@@ -80,7 +79,7 @@ def test_a_second_commander_is_refused(
         other = bench.create_publisher(JointTrajectory, 'arm_controller/joint_trajectory', 1)
         bench.feed()
         wait_for(lambda: mover.count_publishers(mover.topics[0]) > 0 and mover.q_rad is not None)
-        assert run(mover, 'home', options('home'), Event()) == 1
+        assert run(mover, 'home', options('home'), Ended()) == 1
         assert 'cleanup' in capsys.readouterr().err
         assert not bench.arm_commands
         bench.destroy_publisher(other)
