@@ -96,7 +96,8 @@ def make_pipeline_folder(out: Path, rows: tuple[str, ...] = ('chain',), episodes
         product = records.hashes.of_product(stage)
         write_json(records.path(stage.name), {
             'stage': stage.name, 'verb': stage.verb, 'state': DONE if product else BEGUN,
-            'options': {}, 'inputs': {}, 'commit': COMMIT, 'packages': {'torch': '2.13.0'},
+            'options': {}, 'inputs': {}, 'commit': COMMIT,
+            'sources': [{'commit': COMMIT, 'code': '1'}], 'packages': {'torch': '2.13.0'},
             'machine': 'a machine', 'seconds': 60.0 * number, 'starts': 1, 'product': product})
     for name in ('dense', 'rlrc'):
         strips = out / 'evaluation' / name / 'strips'

@@ -118,7 +118,7 @@ def pipeline(config: PipelineConfig, run: Run = in_child,
 
     :param run: how a stage is run
     :raises StageFailed: one ended with an error
-    :raises ValueError: what was given does not do, or results of another commit are in OUT
+    :raises ValueError: what was given does not do, or results of other code are in OUT
     """
     stages = make_plan(config.order)
     chosen = _chosen(config, stages)
@@ -164,6 +164,7 @@ def _do(stage: Stage, stages: list[Stage], records: Records, view: View, run: Ru
     if decision.act == 'skip':
         view.settled(stage, records.read(stage.name)['seconds'], 'there already')
         return
+    records.check_source()
     if decision.act == 'redo':
         records.set_aside(stage)
     words = {'begin': 'begins', 'go on': f'goes on: {decision.why}',

@@ -12,25 +12,68 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Where a result comes from: commit, package versions, machine. Written beside every output."""
+"""
+Where a result comes from: source, package versions, machine. Written beside every output.
 
+People are told the commit. What decides whether two results belong together is the code that can
+have made them: code_hash() is the same before and after a commit of documents, tests, checkpoints
+or reports, another with every edit that is not committed, and needs no git.
+"""
+
+from collections.abc import Mapping
+import hashlib
 import importlib.metadata
+from importlib.util import find_spec
 from pathlib import Path
 import platform
 import subprocess
 
 PACKAGES = ('torch', 'transformers', 'tokenizers', 'safetensors', 'mani_skill', 'sapien', 'numpy')
+OWN_PACKAGES = ('rlrc_ros', 'rlrc_training', 'rlrc_sim')
+CODE = ('.py', '.tsv', '.urdf')
+"""Suffixes of what the packages compute with."""
+COMPUTES_NOTHING = (
+    'rlrc_ros/cli.py', 'rlrc_ros/doctor.py', 'rlrc_ros/nodes/', 'rlrc_sim/bridge_',
+    'rlrc_training/demo', 'rlrc_training/model_card.py', 'rlrc_training/pipeline.py',
+    'rlrc_training/publish.py', 'rlrc_training/report.py', 'rlrc_training/reporting/',
+    'rlrc_training/stages/')
+"""Beginnings of paths that no verb which makes a checkpoint or a measurement imports. What
+rlrc_training/stages asks of a verb is recorded as that verb's options."""
+
+
+def own_folders() -> dict[str, Path]:
+    """Return where the own packages lie, as far as they are installed."""
+    specs = {name: find_spec(name) for name in OWN_PACKAGES}
+    return {name: Path(spec.submodule_search_locations[0]).resolve()
+            for name, spec in specs.items() if spec is not None}
+
+
+def code_hash(folders: Mapping[str, Path] | None = None) -> str:
+    """
+    Return twelve digits of SHA-256 over the code that can change a result, as it lies there now.
+
+    :param folders: package → folder; by default the own ones
+    """
+    digest = hashlib.sha256()
+    for name, folder in sorted((own_folders() if folders is None else folders).items()):
+        for path in sorted(folder.rglob('*')):
+            inside = f'{name}/{path.relative_to(folder).as_posix()}'
+            if (path.suffix in CODE and '/.' not in inside
+                    and not inside.startswith(COMPUTES_NOTHING)):
+                digest.update(f'{inside}\n'.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
 
 
 def source_commit() -> str:
-    """Return the commit of the source tree, `+` behind it if files differ, or `unknown`."""
+    """Return the source's commit, `+` behind it if tracked files of it differ, or `unknown`."""
+    folders = [str(each) for each in own_folders().values()]
     here = Path(__file__).resolve().parent
     try:
         commit = subprocess.run(
             ['git', 'rev-parse', '--short=12', 'HEAD'], cwd=here, capture_output=True,
             text=True, check=True).stdout.strip()
         changed = subprocess.run(
-            ['git', 'status', '--porcelain', '--untracked-files=no'], cwd=here,
+            ['git', 'status', '--porcelain', '--untracked-files=no', '--', *folders], cwd=here,
             capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return 'unknown'

@@ -46,6 +46,7 @@ from rlrc_training.reporting.page import (
 )
 from rlrc_training.reporting.read import PipelineResult, read_pipeline, RowResult
 from rlrc_training.stages.progress import in_words, wall_clock
+from rlrc_training.stages.sources import sources_of
 from rlrc_training.table_rows import MIN_EPISODES
 
 log = logging.getLogger('rlrc.report')
@@ -127,7 +128,8 @@ def _below_table(result: PipelineResult) -> str:
 
 def _wall_clock(result: PipelineResult) -> Table:
     rows = [(name, record['verb'], in_words(record['seconds']), str(record['starts']),
-             'done' if record['state'] == 'done' else 'not finished', record['commit'])
+             'done' if record['state'] == 'done' else 'not finished',
+             ', '.join(dict.fromkeys(each.commit for each in sources_of(record))))
             for name, record in result.records.items()]
     rows.append(('all', '', in_words(wall_clock(result.records)), '', '', ''))
     return Table(('stage', 'verb', 'wall-clock', 'starts', 'state', 'commit'), rows)
@@ -148,7 +150,8 @@ def page(result: PipelineResult, notes: str = '') -> list[Block]:
     """Return the report's blocks."""
     done = sum(record['state'] == 'done' for record in result.records.values())
     stages = [each for each in result.plan['stages'] if each['verb'] != 'report']
-    commits = ', '.join(dict.fromkeys(each['commit'] for each in result.records.values()))
+    commits = ', '.join(dict.fromkeys(
+        each.commit for record in result.records.values() for each in sources_of(record)))
     blocks: list[Block] = [
         Paragraph(f'Preset {result.plan["preset"]}; {done} of {len(stages)} stages done in '
                   f'{in_words(wall_clock(result.records))} of wall-clock; commit '

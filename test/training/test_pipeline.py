@@ -37,6 +37,7 @@ from rlrc_training.stages.process import run_stage
 from rlrc_training.stages.progress import in_words, left_in_words, Outlook, share_done
 from rlrc_training.stages.record import Records
 from rlrc_training.stages.run import in_child
+from rlrc_training.stages.sources import Source
 from rlrc_training.table_rows import CHAIN, choose_rows, ROWS
 from synthetic_demos import make_demonstrations
 from tiny_vla import make_tiny_checkpoint
@@ -218,18 +219,51 @@ def test_an_interrupted_prune_begins_anew(config):
     assert 'done again: it was interrupted' in said(config)
 
 
-def test_results_of_another_commit_are_refused(config):
-    """Named with their stages; --allow-commit takes them."""
+def test_results_of_other_code_are_refused(config):
+    """Named with their stages; --allow-commit takes them; a commit of documents is no other."""
     said(config)
     path = config.folder / 'pipeline' / 'prune.json'
     record = json.loads(path.read_text())
-    write_json(path, {**record, 'commit': 'fedcba987654'})
-    with pytest.raises(ValueError, match='commit .fedcba987654: prune.*--allow-commit fed'):
+    source = record['sources'][0]
+    write_json(path, {**record, 'sources': [{**source, 'commit': 'fedcba987654'}]})
+    assert 'there already' in said(config), 'documents were committed, the code is the same'
+    write_json(path, {**record, 'sources': [source, {'commit': 'fedcba987654+', 'code': '77'}]})
+    with pytest.raises(ValueError, match=r'fedcba987654\+ .code 77.: prune.*--allow-commit 77'):
         said(config)
-    allowed = replace(config, allow_commit=('fedcba987654',))
+    allowed = replace(config, allow_commit=('77',))
     assert 'there already' in said(allowed)
     assert make_plan(allowed.order)[-1].command.endswith(
-        f'--allow-commit fedcba987654 --out {config.results}'), 'the report takes them too'
+        f'--allow-commit 77 --out {config.results}'), 'the report takes them too'
+    del record['sources']
+    write_json(path, {**record, 'commit': 'fedcba987654'})
+    with pytest.raises(ValueError, match='other code .fedcba987654: prune'):
+        said(config)
+    assert 'there already' in said(replace(config, allow_commit=('fedcba987654',)))
+
+
+def test_a_stage_that_goes_on_remembers_all_code_that_it_worked_under(config):
+    """Half an evaluation by one, half by another is told as both, and needs both allowed."""
+    records = Records(config.folder)
+    stage = make_plan(config.order)[1]
+    records.begin(stage, goes_on=False)
+    first = records.source
+    records.source = replace(first, commit='b', code='2')
+    record = records.begin(stage, goes_on=True)
+    assert [each['code'] for each in record['sources']] == [first.code, '2']
+    assert records.begin(stage, goes_on=True)['sources'] == record['sources']
+    with pytest.raises(ValueError, match=f'code {first.code}.: {stage.name}'):
+        records.check_commits([stage])
+    records.check_commits([stage], (first.code,))
+    assert len(records.begin(stage, goes_on=False)['sources']) == 1, 'done again is done anew'
+
+
+def test_code_that_changes_while_the_pipeline_runs_ends_it(config, monkeypatch):
+    """The next stage would be made by other code; what to type is said, nothing is begun."""
+    monkeypatch.setattr('rlrc_training.stages.record.source_now', iter(
+        (Source('a', '1'), Source('a+', '2'))).__next__)
+    with pytest.raises(ValueError, match=r'a .code 1. → a\+ .code 2.*--allow-commit 1'):
+        said(config)
+    assert not (config.folder / 'pipeline' / 'prune.json').exists()
 
 
 def test_a_stage_that_fails_ends_the_pipeline_with_its_last_words(config):

@@ -85,18 +85,27 @@ def test_a_cell_with_too_few_episodes_is_shown_as_such(tmp_path):
     assert 'success_rate' not in (folder / 'quantize' / 'README.md').read_text()
 
 
-def test_results_of_another_commit_are_refused(finished, tmp_path, capsys):
+def test_results_of_other_code_are_refused(finished, tmp_path, capsys):
     """Named with the stages that they belong to; --allow-commit lets them in."""
     path = finished / 'pipeline' / 'rl.json'
     before = path.read_text()
-    write_json(path, {**json.loads(before), 'commit': 'fedcba987654'})
+    record = json.loads(before)
+    write_json(path, {**record, 'sources': [
+        *record['sources'], {'commit': 'fedcba987654', 'code': 'c0de'}]})
     try:
         assert main([str(finished), '--out', str(tmp_path)]) == 1
         said = capsys.readouterr().err
-        assert 'fedcba987654: rl' in said and '--allow-commit fedcba987654' in said
+        assert 'fedcba987654 (code c0de): rl' in said and '--allow-commit c0de' in said
         assert not list(tmp_path.iterdir())
         assert main([str(finished), '--out', str(tmp_path), '--no-cards', '--allow-commit',
-                     'fedcba987654']) == 0
+                     'c0de']) == 0
+        assert f'{COMMIT}, fedcba987654' in (tmp_path / 'nano.md').read_text()
+        write_json(path, {**record, 'sources': [{'commit': 'another', 'code': '1'}]})
+        read_pipeline(finished)
+        old = {key: value for key, value in record.items() if key != 'sources'}
+        write_json(path, {**old, 'commit': 'another'})
+        with pytest.raises(ValueError, match='another: rl'):
+            read_pipeline(finished)
     finally:
         path.write_text(before)
 

@@ -38,7 +38,8 @@ class ReportConfig:
     """Plain text for the page: what limited success, what to try next; blank lines part
     paragraphs. FOLDER/notes.txt by default, where there is one."""
     allow_commit: tuple[str, ...] = ()
-    """Further commits whose results may stand beside each other."""
+    """States of the source whose results may stand beside others: the code's hash as the refusal
+    names it, or a commit without edits."""
     cards: bool = True
     """Write README.md, the model card, into the checkpoints of dense, RLRC and RLRC-4bit."""
 

@@ -16,7 +16,7 @@
 What a pipeline's folder holds, as the report tells it: cells, paired differences, goals.
 
 A cell is never a bare number: it carries its count, its episodes and its 95 % interval, and says
-so when it has fewer episodes than MIN_EPISODES. Results of different commits, or results that are
+so when it has fewer episodes than MIN_EPISODES. Results of different code, or results that are
 not what their stage wrote, are refused. What is not there is None and is shown as not measured.
 """
 
@@ -29,6 +29,7 @@ from rlrc_ros.vla.checkpoint import CheckpointError, inspect
 from rlrc_training.compare import paired
 from rlrc_training.content_hash import DONE, Hashes, MEMORY, RECORDS
 from rlrc_training.intervals import PairedComparison, rate_with_interval, wilson_interval
+from rlrc_training.stages.sources import by_source, in_words
 from rlrc_training.table_rows import MIN_EPISODES, Row, ROWS
 
 CHOICE_OF_P = 0.05
@@ -151,26 +152,23 @@ def _against(first: dict | None, second: dict | None, episode_set: str) -> Paire
 
 
 def check_commits(records: dict[str, dict], allowed: Sequence[str]) -> None:
-    """Raise ValueError if results of several commits stand beside each other, naming them."""
-    commits: dict[str, list[str]] = {}
-    for name, record in records.items():
-        commits.setdefault(record['commit'], []).append(name)
-    strange = [commit for commit in commits if commit not in allowed]
+    """Raise ValueError if results of different code stand beside each other, naming them."""
+    found = by_source(records)
+    strange = [each for each in found if not each[0].is_named(allowed)]
     if len(strange) > 1:
-        told = '; '.join(f'{commit}: {", ".join(names)}' for commit, names in commits.items())
-        fewest = sorted(strange, key=lambda each: len(commits[each]))[:-1]
-        raise ValueError(f'results of {len(commits)} commits make no table ({told}). Do them '
-                         'again with one, or if the difference does not matter, name it: '
-                         + ' '.join(['--allow-commit', *fewest]))
+        fewest = sorted(strange, key=lambda each: len(each[1]))[:-1]
+        raise ValueError(f'results of {len(found)} sources make no table ({in_words(found)}). Do '
+                         'them again with one, or if the difference does not matter, name it: '
+                         + ' '.join(['--allow-commit', *(each.name for each, _ in fewest)]))
 
 
 def read_pipeline(folder: Path, allowed: Sequence[str] = ()) -> PipelineResult:
     """
     Read all that a pipeline has made so far.
 
-    :param allowed: commits whose results may stand beside others
-    :raises ValueError: no pipeline's folder, mixed commits, or results that are not what their
-        stage wrote
+    :param allowed: states of the source whose results may stand beside others
+    :raises ValueError: no pipeline's folder, results of different code, or results that are not
+        what their stage wrote
     """
     plan = _json(folder / 'plan.json')
     if plan is None:

@@ -59,7 +59,8 @@ class PipelineConfig:
     dry_run: bool = False
     """Print the plain commands and do nothing."""
     allow_commit: tuple[str, ...] = ()
-    """Commits of the source, other than this one, whose results may be used."""
+    """Other states of the source whose results may be used and gone on with: the code's hash as
+    the refusal names it, or a commit without edits. Documents, tests and reports are not code."""
     results: Path = Path('docs/results')
     """Folder for the report."""
     device: str = 'auto'

@@ -16,23 +16,25 @@
 What was made from what: the record of each stage, and whether it may be skipped.
 
 OUT/pipeline/STAGE.json holds a stage's resolved options, the hash of every input and of its
-product, commit, versions, machine and seconds. A stage is skipped when all of that is as it would
-be made now. Otherwise it goes on, or what is there is moved to OUT/outdated/STAGE and it is done
-again; each decision has its reason in words. Hashes are SHA-256 of contents; those of a folder are
-remembered as long as names, sizes and times of its files stay the same.
+product, every state of the source that it worked under, versions, machine and seconds. A stage is
+skipped when all of that is as it would be made now. Otherwise it goes on, or what is there is
+moved to OUT/outdated/STAGE and it is done again; each decision has its reason in words. Hashes are
+SHA-256 of contents; those of a folder are remembered as long as names, sizes and times of its
+files stay the same.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, MISSING
+from dataclasses import asdict, dataclass, fields, MISSING
 import json
 import os
 from pathlib import Path
 import shutil
 
 from rlrc_training.content_hash import BEGUN, DONE, Hashes, MEMORY, RECORDS, write_json
-from rlrc_training.provenance import machine, package_versions, source_commit
+from rlrc_training.provenance import machine, package_versions
 from rlrc_training.resume import resolved
 from rlrc_training.stages.plan import GROWING, HOW_FAST, INPUTS, RESUMABLE, Stage
+from rlrc_training.stages.sources import by_source, in_words, source_now, sources_of
 
 OUTDATED, LOGS = 'outdated', RECORDS
 ONLY = {'evaluate': 'results.json', 'timing': 'timing.json'}
@@ -65,7 +67,7 @@ class Records:
     """All records of one pipeline's folder."""
 
     def __init__(self, out: Path):
-        self.out, self.commit = out, source_commit()
+        self.out, self.source = out, source_now()
         self.hashes = StageHashes(out / RECORDS / MEMORY)
 
     def path(self, stage: str) -> Path:
@@ -91,23 +93,33 @@ class Records:
 
     def check_commits(self, stages: Iterable[Stage], allowed: tuple[str, ...] = ()) -> None:
         """
-        Refuse results of another commit of the source.
+        Refuse results that other code made.
 
-        :param allowed: commits whose results may stand beside those of this one
+        :param allowed: states of the source whose results may stand beside those of this one
         :raises ValueError: naming them, and what to type
         """
-        strange: dict[str, list[str]] = {}
-        for stage in stages:
-            record = self.read(stage.name)
-            if record and record['commit'] not in (self.commit, *allowed):
-                strange.setdefault(record['commit'], []).append(stage.name)
+        records = {stage.name: record for stage in stages if (record := self.read(stage.name))}
+        strange = [(source, names) for source, names in by_source(records)
+                   if not source.same(self.source) and not source.is_named(allowed)]
         if strange:
-            told = '; '.join(f'{commit}: {", ".join(names)}' for commit, names in strange.items())
             raise ValueError(
-                f'{self.out} holds results of another commit ({told}); the source is at '
-                f'{self.commit}. Results of two commits make no table. Take another --out, or if '
-                'the difference does not matter, name it: '
-                + ' '.join(['--allow-commit', *strange]))
+                f'{self.out} holds results of other code ({in_words(strange)}); the source is at '
+                f'{self.source}. Results of two sources make no table. Take another --out, or if '
+                'the difference does not matter, name it (a code, or a commit without edits): '
+                + ' '.join(['--allow-commit', *(source.name for source, _ in strange)]))
+
+    def check_source(self) -> None:
+        """
+        Refuse to begin a stage under other code than the pipeline began with.
+
+        :raises ValueError: naming both, and what to type
+        """
+        now = source_now()
+        if not now.same(self.source):
+            raise ValueError(
+                f'the source changed while the pipeline was at work: {self.source} → {now}. Undo '
+                'that and run the same command again, or run it with '
+                f'--allow-commit {self.source.name}')
 
     def _now(self, stage: Stage) -> tuple[dict, dict]:
         config = stage.config()
@@ -174,10 +186,14 @@ class Records:
         """Write down that a stage is being made, from what; return the record."""
         options, inputs = self._now(stage)
         before = self.read(stage.name) if goes_on else None
+        sources = sources_of(before) if before else ()
+        if not any(each == self.source for each in sources):
+            sources = (*sources, self.source)
         record = {
             'stage': stage.name, 'verb': stage.verb, 'state': BEGUN, 'options': options,
             'inputs': inputs, 'folders': {name: str(each) for name, each in stage.inputs.items()},
-            'out': str(stage.out), 'command': stage.command, 'commit': self.commit,
+            'out': str(stage.out), 'command': stage.command,
+            'commit': self.source.commit, 'sources': [asdict(each) for each in sources],
             'packages': package_versions(), 'machine': machine(),
             'seconds': before['seconds'] if before else 0.0,
             'starts': (before['starts'] if before else 0) + 1}
