@@ -40,7 +40,9 @@ def make_plan_file(out: Path, rows: tuple[str, ...], episodes: int,
         'preset': 'tiny', 'rows': [row.name for row in order.rows], 'ind_set': 'put25_ind',
         'ood_set': 'put25_ood', 'axes': [], 'episodes': episodes, 'command': 'rlrc pipeline tiny',
         'stages': [{'name': each.name, 'verb': each.verb, 'out': str(each.out),
-                    'product': str(each.product), 'command': each.command} for each in stages]})
+                    'product': str(each.product), 'command': each.command,
+                    'inputs': {name: str(folder) for name, folder in each.inputs.items()}}
+                   for each in stages]})
     return stages
 
 
@@ -96,7 +98,9 @@ def make_pipeline_folder(out: Path, rows: tuple[str, ...] = ('chain',), episodes
         product = records.hashes.of_product(stage)
         write_json(records.path(stage.name), {
             'stage': stage.name, 'verb': stage.verb, 'state': DONE if product else BEGUN,
-            'options': {}, 'inputs': {}, 'commit': COMMIT,
+            'options': {'names': stage.options.get('names', ())},
+            'inputs': {key: records.hashes.of(each) for key, each in stage.inputs.items()},
+            'commit': COMMIT,
             'sources': [{'commit': COMMIT, 'code': '1'}], 'packages': {'torch': '2.13.0'},
             'machine': 'a machine', 'seconds': 60.0 * number, 'starts': 1, 'product': product})
     for name in ('dense', 'rlrc'):

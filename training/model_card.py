@@ -25,7 +25,7 @@ import os
 from pathlib import Path
 
 from rlrc_ros.vla.inspection import CheckpointSummary, inspect
-from rlrc_training.reporting.read import RowResult
+from rlrc_training.reporting.cells import RowResult
 from rlrc_training.table_rows import MIN_EPISODES
 import yaml
 

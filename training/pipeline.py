@@ -132,9 +132,10 @@ def pipeline(config: PipelineConfig, run: Run = in_child,
             'preset': config.preset, 'rows': [row.name for row in config.order.rows],
             'ind_set': settings.ind_set, 'ood_set': settings.ood_set,
             'axes': settings.axes if config.axis_episodes else (), 'episodes': config.episodes,
-            'command': _command_of(config),
+            'command': _command_of(config), 'dense': config.order.dense, 'data': config.order.data,
             'stages': [{'name': each.name, 'verb': each.verb, 'out': str(each.out),
-                        'product': str(each.product), 'command': each.command}
+                        'product': str(each.product), 'command': each.command,
+                        'inputs': {name: str(folder) for name, folder in each.inputs.items()}}
                        for each in stages]})
         try:
             for stage in stages:

@@ -35,7 +35,8 @@ from rlrc_ros.vla.inspection import inspect
 from rlrc_ros.vla.shards import PICKLE_SUFFIXES
 from rlrc_training.command_line import run_verb
 from rlrc_training.model_card import CARD, write_card
-from rlrc_training.reporting.read import read_pipeline, RowResult
+from rlrc_training.reporting.cells import RowResult
+from rlrc_training.reporting.read import read_pipeline
 import tyro
 
 PATTERNS = (CARD, 'config.json', '*.safetensors', '*.safetensors.index.json', 'tokenizer*',

@@ -15,7 +15,8 @@
 """
 The result of a pipeline as one page that opens offline: `rlrc report runs/nano`.
 
-Reads what `rlrc pipeline` wrote (whatever is there so far: what is missing is called so) and
+Reads what `rlrc pipeline` wrote (whatever is there so far: what is missing is called so, and so is
+what was measured on a checkpoint that has been made again since) and
 writes OUT/NAME.html, with everything inside it, and its twin OUT/NAME.md with OUT/NAME/: goals,
 the table, stage by stage, success against memory and latency, learning curves, axes, episodes as
 strips, wall-clock, commands, versions. Writes each measured checkpoint's model card as well.
@@ -33,6 +34,7 @@ from rlrc_ros.vla.checkpoint import write_folder
 from rlrc_training.command_line import run_verb
 from rlrc_training.intervals import PairedComparison
 from rlrc_training.model_card import write_card
+from rlrc_training.reporting.cells import NOT_MEASURED, OUTDATED, RowResult
 from rlrc_training.reporting.config import PageConfig, ReportConfig
 from rlrc_training.reporting.figures import axis_bars, learning, planes, stage_bars, strips
 from rlrc_training.reporting.page import (
@@ -44,7 +46,7 @@ from rlrc_training.reporting.page import (
     Paragraph,
     Table,
 )
-from rlrc_training.reporting.read import PipelineResult, read_pipeline, RowResult
+from rlrc_training.reporting.read import PipelineResult, read_pipeline
 from rlrc_training.stages.progress import in_words, wall_clock
 from rlrc_training.stages.sources import sources_of
 from rlrc_training.table_rows import MIN_EPISODES
@@ -52,7 +54,6 @@ from rlrc_training.table_rows import MIN_EPISODES
 log = logging.getLogger('rlrc.report')
 FURTHER = {'ablations': ('rlrc_training.reporting.ablations', 'ablations')}
 """Other pages by sub-name: the module and its function of (folder, out)."""
-NOT_MEASURED = 'not measured'
 
 
 # ------------------------------------------------------------------------------ table
@@ -66,8 +67,8 @@ def short_difference(each: PairedComparison) -> str:
             f'n={each.episodes}{few}')
 
 
-def _said(value: object) -> str:
-    return NOT_MEASURED if value is None else str(value)
+def _said(value: object, outdated: bool) -> str:
+    return (OUTDATED if outdated else NOT_MEASURED) if value is None else str(value)
 
 
 def _paper(result: RowResult) -> str:
@@ -84,24 +85,26 @@ def result_table(result: PipelineResult) -> Table:
         timing = each.timing
         process = timing and timing['process_bytes']
         rows.append((
-            each.row.words, _said(each.ind), _said(each.ood),
-            f'{each.file_bytes / 1e6:.2f}' if each.file_bytes else NOT_MEASURED,
-            f'{process / 1e6:.0f}' if process else NOT_MEASURED,
-            f'{timing["p50_ms"]:.2f} / {timing["p95_ms"]:.2f}' if timing else NOT_MEASURED,
-            f'{timing["actions_per_s"]:.1f}' if timing else NOT_MEASURED, _paper(each)))
+            each.row.words, _said(each.ind, each.outdated), _said(each.ood, each.outdated),
+            f'{each.file_bytes / 1e6:.2f}' if each.file_bytes else NOT_MEASURED, *(
+                _said(value, each.times_outdated) for value in (
+                    f'{process / 1e6:.0f}' if process else None,
+                    f'{timing["p50_ms"]:.2f} / {timing["p95_ms"]:.2f}' if timing else None,
+                    f'{timing["actions_per_s"]:.1f}' if timing else None)), _paper(each)))
     return Table(('', 'IND', 'OOD', 'weights, MB', 'process, MB', 'ms, p50 / p95', 'actions/s',
                   'the paper'), rows)
 
 
 def difference_table(result: PipelineResult) -> Table:
     """Return the rows' paired differences to the dense policy, and success at the end."""
-    rows = [(each.row.words, *(
-        '-' if each.row.name == 'dense' else NOT_MEASURED if one is None
-        else short_difference(one) for one in (each.ind_against_dense,
-                                                  each.ood_against_dense)),
-        _said(each.ind_at_end), _said(each.ood_at_end),
-        f'{each.parameters / 1e6:.2f}' if each.parameters else NOT_MEASURED)
-        for each in result.rows]
+    dense, rows = result.row('dense'), []
+    for each in result.rows:
+        outdated = each.outdated or bool(dense and dense.outdated)
+        rows.append((each.row.words, *(
+            '-' if each.row.name == 'dense' else _said(one and short_difference(one), outdated)
+            for one in (each.ind_against_dense, each.ood_against_dense)),
+            *(_said(one, each.outdated) for one in (each.ind_at_end, each.ood_at_end)),
+            f'{each.parameters / 1e6:.2f}' if each.parameters else NOT_MEASURED))
     return Table(('', 'IND, points against dense', 'OOD, points against dense', 'IND, at the end',
                   'OOD, at the end', 'parameters, M'), rows)
 
@@ -205,12 +208,10 @@ def report(config: ReportConfig) -> Path:
         partial = config.out / f'{config.stem}.{suffix}.partial'
         partial.write_text(text, encoding='utf-8')
         partial.replace(config.out / f'{config.stem}.{suffix}')
-    if config.cards:
-        products = {each['name']: Path(each['product']) for each in result.plan['stages']}
-        for each in result.rows:
-            folder = products.get(each.row.stage)
-            if each.row.name in ('dense', 'rlrc', 'rlrc-4bit') and folder and folder.is_dir():
-                write_card(folder, each, result.plan)
+    for each in result.rows if config.cards else ():
+        if (each.row.name in ('dense', 'rlrc', 'rlrc-4bit') and not each.outdated
+                and each.checkpoint and each.checkpoint.is_dir()):
+            write_card(each.checkpoint, each, result.plan)
     path = config.out / f'{config.stem}.html'
     log.info('done page=%s markdown=%s', path, path.with_suffix('.md'))
     return path

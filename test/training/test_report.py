@@ -18,6 +18,7 @@
 import json
 from pathlib import Path
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 
 from pipeline_folder import COMMIT, make_pipeline_folder
@@ -25,10 +26,14 @@ import pytest
 from rlrc_training.content_hash import write_json
 from rlrc_training.intervals import compare_paired
 from rlrc_training.report import main, report
+from rlrc_training.reporting.cells import Cell, OUTDATED, RowResult
 from rlrc_training.reporting.charts import Bar, bars, curves, plane, Point
 from rlrc_training.reporting.config import ReportConfig
-from rlrc_training.reporting.read import Cell, goals, read_pipeline, RowResult
+from rlrc_training.reporting.goals import goals
+from rlrc_training.reporting.read import read_pipeline
+from rlrc_training.stages.record import Records
 from rlrc_training.table_rows import ROWS
+from tiny_vla import make_tiny_checkpoint
 
 
 @pytest.fixture(scope='module')
@@ -122,6 +127,45 @@ def test_results_that_their_stage_did_not_write_are_refused(finished):
         path.write_text(before)
 
 
+def test_what_was_measured_on_another_checkpoint_is_no_number(tmp_path):
+    """RL was done again: RLRC and what is quantised from it are told so, in every place."""
+    folder = make_pipeline_folder(tmp_path / 'nano')
+    before = read_pipeline(folder)
+    make_tiny_checkpoint(folder / 'rl' / 'checkpoint', 99)
+    path = folder / 'pipeline' / 'rl.json'
+    record = json.loads(path.read_text())
+    write_json(path, {**record, 'product': Records(folder).hashes.of(
+        folder / 'rl' / 'checkpoint')})
+    result = read_pipeline(folder)
+    for name in ('rlrc', 'rlrc-4bit'):
+        row = result.row(name)
+        assert row.outdated and row.times_outdated and not row.timing and row.file_bytes
+        assert not (row.ind or row.ood_at_end or row.ind_against_dense)
+    assert result.rows[:4] == before.rows[:4] and not result.strips['rlrc']
+    assert [each.came_out for each in result.goals if each.came_out == OUTDATED] == [OUTDATED] * 4
+    html = report(ReportConfig(folder, tmp_path / 'out')).read_text()
+    table = html[html.index('<h2>The table'):html.index('<h2>Stage by stage')]
+    assert re.search(f'<td>RLRC-4bit</td><td>{OUTDATED}</td><td>{OUTDATED}</td><td>\\d', table)
+    assert table.count(OUTDATED) == 2 * (5 + 4) and html.count(OUTDATED) > 18 + 4, 'charts too'
+    assert (folder / 'dense' / 'checkpoint' / 'README.md').exists()
+    assert not (folder / 'rl' / 'checkpoint' / 'README.md').exists()
+    assert not (folder / 'quantize' / 'README.md').exists()
+
+
+def test_a_checkpoint_that_is_being_made_again_has_no_number_yet(tmp_path):
+    """Dense training was begun again: every row but what is new is outdated; a copy is not."""
+    folder = make_pipeline_folder(tmp_path / 'nano', ('pruned',))
+    path = folder / 'pipeline' / 'dense.json'
+    write_json(path, {**json.loads(path.read_text()), 'state': 'begun'})
+    assert [each.outdated for each in read_pipeline(folder).rows] == [True, True]
+    write_json(path, {**json.loads(path.read_text()), 'state': 'done'})
+    assert [each.outdated for each in read_pipeline(folder).rows] == [False, False]
+    shutil.rmtree(folder / 'dense' / 'checkpoint')
+    rows = read_pipeline(folder).rows
+    assert [each.outdated for each in rows] == [False, False], 'deleted to save room'
+    assert rows[0].ind.enough
+
+
 @pytest.mark.parametrize(('arguments', 'words'), [
     (['nowhere'], 'no plan.json; run `rlrc pipeline'),
     (['{}', '--notes', 'no.txt'], 'there is no file no.txt')])
@@ -140,13 +184,14 @@ def _paired(only_first: int, only_second: int, both: int = 400, neither: int = 1
 def test_goals_are_met_missed_or_open():
     """Two points below is still within two; OOD counts only with p below 0.05; 8x; not slower."""
     def verdicts(ind, ood, small_bytes, ratio, timing=True):
+        whole, small = ({'of_first': each, 'p50_ms': each, 'n': 200} if timing else None
+                        for each in (1.0, ratio))
         rows = (RowResult(ROWS['dense'], Cell(460, 500), Cell(300, 500), file_bytes=8_000),
-                RowResult(ROWS['rlrc'], ind_against_dense=ind, ood_against_dense=ood),
-                RowResult(ROWS['rlrc-4bit'], ind_against_dense=ind, file_bytes=small_bytes))
-        times = {'dtype': 'bfloat16', 'rows': {
-            name: {'of_first': each, 'p50_ms': each, 'n': 200}
-            for name, each in (('rlrc', 1.0), ('rlrc-4bit', ratio))}}
-        return [goal.verdict for goal in goals(rows, times if timing else None)]
+                RowResult(ROWS['rlrc'], ind_against_dense=ind, ood_against_dense=ood,
+                          timing=whole),
+                RowResult(ROWS['rlrc-4bit'], ind_against_dense=ind, file_bytes=small_bytes,
+                          timing=small))
+        return [goal.verdict for goal in goals(rows, {'dtype': 'bfloat16'} if timing else None)]
     met = verdicts(_paired(10, 0, 390), _paired(0, 40), 1_000, 0.9)
     assert met == ['met'] * 6
     missed = verdicts(_paired(30, 0, 400), _paired(4, 8), 1_001, 1.1)
@@ -156,7 +201,7 @@ def test_goals_are_met_missed_or_open():
 
 def test_charts_place_what_they_are_given():
     """A bar as long as its rate, a missing one in words, labels that do not lie on each other."""
-    svg = bars([('a & b', [Bar(0.5, 0.4, 0.6, '50/100'), None])],
+    svg = bars([('a & b', [Bar(0.5, 0.4, 0.6, '50/100'), 'not measured'])],
                [('IND', '#111'), ('OOD', '#222')], 'bars')
     assert 'not measured' in svg and 'a &amp; b' in svg
     widths = [float(each) for each in re.findall(r'width="([\d.]+)" height="15"', svg)]

@@ -83,10 +83,10 @@ def legend(series: Sequence[tuple[str, str]], x: float, y: float) -> list[str]:
     return parts
 
 
-def bars(groups: Sequence[tuple[str, Sequence[Bar | None]]],
+def bars(groups: Sequence[tuple[str, Sequence[Bar | str]]],
          series: Sequence[tuple[str, str]], title: str) -> str:
     """
-    Draw a group of horizontal bars a label, one bar a series; None is told as not measured.
+    Draw a group of horizontal bars a label, one bar a series, or words for none.
 
     :param groups: label → bars in the order of the series
     :param series: (name, colour)
@@ -108,8 +108,8 @@ def bars(groups: Sequence[tuple[str, Sequence[Bar | None]]],
         middle = y + len(each) * (bar + 2) / 2 + 4
         parts.append(_text(left - 10, middle, label, anchor='end'))
         for (_, colour), one in zip(series, each):
-            if one is None:
-                parts.append(_text(left + 6, y + 12, 'not measured', size=11, colour=FAINT))
+            if isinstance(one, str):
+                parts.append(_text(left + 6, y + 12, one, size=11, colour=FAINT))
             else:
                 parts.append(
                     f'<rect x="{left}" y="{y:.1f}" width="{max(1.0, at(one.value) - left):.1f}" '

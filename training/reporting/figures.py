@@ -14,6 +14,7 @@
 
 """The charts and pictures of `rlrc report`, made from what a pipeline measured."""
 
+from rlrc_training.reporting.cells import Cell, NOT_MEASURED, OUTDATED, RowResult
 from rlrc_training.reporting.charts import (
     Bar,
     bars,
@@ -27,7 +28,7 @@ from rlrc_training.reporting.charts import (
     RED,
 )
 from rlrc_training.reporting.page import Charts, Pictures
-from rlrc_training.reporting.read import Cell, PipelineResult, RowResult
+from rlrc_training.reporting.read import PipelineResult
 from rlrc_training.table_rows import CHAIN
 
 COLOURS = {'dense': GREY, 'rival': ORANGE, 'stage': '#8f6bb3', 'rlrc': BLUE, 'own': GREEN}
@@ -35,9 +36,9 @@ SHADES = (BLUE, ORANGE, GREEN, RED, '#8f6bb3', GREY, '#b58a1b', '#4aa3c7')
 SETS = (('IND', BLUE), ('OOD', ORANGE))
 
 
-def _bar(cell: Cell | None) -> Bar | None:
+def _bar(cell: Cell | None, outdated: bool = False) -> Bar | str:
     if cell is None:
-        return None
+        return OUTDATED if outdated else NOT_MEASURED
     low, high = cell.interval
     words = f'{cell.successes}/{cell.episodes}, {100 * cell.rate:.0f} %'
     words += '' if cell.enough else ': too few'
@@ -47,7 +48,8 @@ def _bar(cell: Cell | None) -> Bar | None:
 def stage_bars(result: PipelineResult) -> Charts:
     """Return RLRC stage by stage, and below it all rows."""
     def groups(rows: list[RowResult]) -> list:
-        return [(each.row.words, (_bar(each.ind), _bar(each.ood))) for each in rows]
+        return [(each.row.words, tuple(
+            _bar(cell, each.outdated) for cell in (each.ind, each.ood))) for each in rows]
     chain = [each for each in result.rows if each.row.name in CHAIN]
     charts = [('stages', bars(groups(chain), SETS, 'Success stage by stage'))]
     others = [each for each in result.rows if each.row.name not in CHAIN]

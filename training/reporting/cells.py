@@ -1,0 +1,80 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+One row of the result as it was measured: cells with their counts, differences, times, sizes.
+
+A cell is never a bare number: it carries its count, its episodes and its 95 % interval, and says
+so when it has fewer episodes than MIN_EPISODES. What is not there is None.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rlrc_training.intervals import PairedComparison, rate_with_interval, wilson_interval
+from rlrc_training.table_rows import MIN_EPISODES, Row
+
+NOT_MEASURED = 'not measured'
+OUTDATED = 'measured on another checkpoint'
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Successes of one row on one set."""
+
+    successes: int
+    episodes: int
+
+    @property
+    def rate(self) -> float:
+        """Return the share, 0 ... 1."""
+        return self.successes / self.episodes
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return Wilson's 95 % interval."""
+        return wilson_interval(self.successes, self.episodes)
+
+    @property
+    def enough(self) -> bool:
+        """Tell whether it may stand as a result."""
+        return self.episodes >= MIN_EPISODES
+
+    def __str__(self) -> str:
+        """Say it with its episodes, its interval and, where that is so, that they are few."""
+        few = '' if self.enough else f'; too few: {self.episodes} of {MIN_EPISODES} episodes'
+        return rate_with_interval(self.successes, self.episodes) + few
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """All that is known of one row."""
+
+    row: Row
+    ind: Cell | None = None
+    ood: Cell | None = None
+    ind_at_end: Cell | None = None
+    ood_at_end: Cell | None = None
+    ind_against_dense: PairedComparison | None = None
+    ood_against_dense: PairedComparison | None = None
+    timing: dict | None = None
+    file_bytes: int | None = None
+    parameters: int | None = None
+    axes: dict[str, Cell] = field(default_factory=dict)
+    outdated: bool = False
+    """It was played on another checkpoint than today's, so that there is no cell."""
+    times_outdated: bool = False
+    """It was timed on another checkpoint than today's, so that there is no timing."""
+    checkpoint: Path | None = None
+    """Where today's lies."""

@@ -1,0 +1,109 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The project's goals, and what came out of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rlrc_training.intervals import PairedComparison
+from rlrc_training.reporting.cells import NOT_MEASURED, OUTDATED, RowResult
+from rlrc_training.table_rows import MIN_EPISODES
+
+CHOICE_OF_P = 0.05
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One goal of the project, and what came out."""
+
+    words: str
+    came_out: str
+    verdict: str
+    """`met`, `missed`, `open` (not measured, or too few episodes to say)."""
+
+
+def goals(rows: Sequence[RowResult], timing: dict | None) -> tuple[Goal, ...]:
+    """Return the project's goals with what came out; open where the episodes are too few."""
+    by_name = {each.row.name: each for each in rows}
+    dense, rlrc, small = (by_name.get(name) for name in ('dense', 'rlrc', 'rlrc-4bit'))
+    return (
+        _least(dense, 0.85, 'dense policy IND at least 85 %'),
+        _within(dense, rlrc, 0.02, 'RLRC within 2 points of dense IND'),
+        _above(dense, rlrc, 'RLRC above dense OOD (p < 0.05)'),
+        _within(dense, small, 0.05, 'RLRC-4bit within 5 points of dense IND'),
+        _smaller(dense, small), _not_slower(rlrc, small, timing))
+
+
+def _open(words: str, outdated: bool) -> Goal:
+    return Goal(words, OUTDATED if outdated else NOT_MEASURED, 'open')
+
+
+def _played_elsewhere(*rows: RowResult | None) -> bool:
+    return any(each is not None and each.outdated for each in rows)
+
+
+def _least(row: RowResult | None, least: float, words: str) -> Goal:
+    if row is None or row.ind is None:
+        return _open(words, _played_elsewhere(row))
+    if not row.ind.enough:
+        return Goal(words, str(row.ind), 'open')
+    return Goal(words, str(row.ind), 'met' if row.ind.rate >= least else 'missed')
+
+
+def difference_in_words(each: PairedComparison) -> str:
+    """Return a paired difference with its interval, its p and its episodes."""
+    low, high = each.interval_95
+    few = '' if each.episodes >= MIN_EPISODES else f'; too few: n={each.episodes}'
+    return (f'{100 * each.difference:+.1f} points, 95 % CI {100 * low:+.1f} ... '
+            f'{100 * high:+.1f}, McNemar p={each.mcnemar_p:.3g}, n={each.episodes}{few}')
+
+
+def _within(dense: RowResult | None, row: RowResult | None, points: float, words: str) -> Goal:
+    each = row and row.ind_against_dense
+    if each is None:
+        return _open(words, _played_elsewhere(dense, row))
+    verdict = 'met' if each.difference >= -points - 1e-9 else 'missed'
+    return Goal(words, difference_in_words(each),
+                verdict if each.episodes >= MIN_EPISODES else 'open')
+
+
+def _above(dense: RowResult | None, row: RowResult | None, words: str) -> Goal:
+    each = row and row.ood_against_dense
+    if each is None:
+        return _open(words, _played_elsewhere(dense, row))
+    verdict = 'met' if each.difference > 0 and each.mcnemar_p < CHOICE_OF_P else 'missed'
+    return Goal(words, difference_in_words(each),
+                verdict if each.episodes >= MIN_EPISODES else 'open')
+
+
+def _smaller(dense: RowResult | None, small: RowResult | None) -> Goal:
+    words = 'weights of RLRC-4bit at least 8x below dense'
+    if not (dense and small and dense.file_bytes and small.file_bytes):
+        return _open(words, False)
+    ratio = dense.file_bytes / small.file_bytes
+    return Goal(words, f'{dense.file_bytes / 1e6:.2f} MB → {small.file_bytes / 1e6:.2f} MB, '
+                f'{ratio:.1f}x', 'met' if ratio >= 8 else 'missed')
+
+
+def _not_slower(rlrc: RowResult | None, row: RowResult | None, timing: dict | None) -> Goal:
+    words = 'RLRC-4bit not slower than RLRC on the same machine'
+    if not (timing and rlrc and row and rlrc.timing and row.timing):
+        return _open(words, any(each is not None and each.times_outdated for each in (rlrc, row)))
+    small, whole = row.timing, rlrc.timing
+    # Each against the first row of its own turns: groups may have met different hours.
+    ratio = small['of_first'] / whole['of_first']
+    return Goal(words, f'{small["p50_ms"]:.2f} ms against {whole["p50_ms"]:.2f} ms ({ratio:.2f} of'
+                f' it in the same turns, {timing["dtype"]}, n={small["n"]})',
+                'met' if ratio <= 1.0 else 'missed')
