@@ -31,14 +31,15 @@ COMMIT = '0123456789ab'
 
 
 def make_plan_file(out: Path, rows: tuple[str, ...], episodes: int,
-                   axis_episodes: int = 0) -> list[Stage]:
+                   dense: Path | None = None) -> list[Stage]:
     """Write plan.json as `rlrc pipeline` does; return the stages."""
-    order = Order('tiny', out, choose_rows(rows), out / 'results', (out / 'demos',),
-                  episodes=episodes, axis_episodes=axis_episodes)
+    order = Order('tiny', out, choose_rows(rows), out / 'results', (out / 'demos',), dense,
+                  episodes=episodes, axis_episodes=0)
     stages = make_plan(order)
     write_json(out / 'plan.json', {
         'preset': 'tiny', 'rows': [row.name for row in order.rows], 'ind_set': 'put25_ind',
         'ood_set': 'put25_ood', 'axes': [], 'episodes': episodes, 'command': 'rlrc pipeline tiny',
+        'dense': order.dense, 'data': order.data,
         'stages': [{'name': each.name, 'verb': each.verb, 'out': str(each.out),
                     'product': str(each.product), 'command': each.command,
                     'inputs': {name: str(folder) for name, folder in each.inputs.items()}}
@@ -60,10 +61,14 @@ def write_results(stage: Stage, rate: float, seeds: range, seed: int) -> None:
 
 
 def make_pipeline_folder(out: Path, rows: tuple[str, ...] = ('chain',), episodes: int = 500,
-                         measured: bool = True) -> Path:
-    """Write a finished pipeline; with measured False, one in which nothing is done yet."""
+                         measured: bool = True, dense: Path | None = None) -> Path:
+    """
+    Write a finished pipeline; with measured False, one in which nothing is done yet.
+
+    :param dense: a policy that was given
+    """
     (out / 'demos').mkdir(parents=True)
-    stages = make_plan_file(out, rows, episodes)
+    stages = make_plan_file(out, rows, episodes, dense)
     if not measured:
         return out
     records = Records(out)

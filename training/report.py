@@ -129,13 +129,43 @@ def _below_table(result: PipelineResult) -> str:
 # ------------------------------------------------------------------------------ the page
 
 
+def _given_seconds(stage: dict) -> float | None:
+    return next((stage[key] for key in ('train_seconds', 'seconds') if key in stage), None)
+
+
 def _wall_clock(result: PipelineResult) -> Table:
-    rows = [(name, record['verb'], in_words(record['seconds']), str(record['starts']),
+    rows = []
+    for number, stage in enumerate(result.given, 1):
+        seconds = _given_seconds(stage)
+        rows.append((f'given: dense {number}', stage.get('name', ''),
+                     'not told' if seconds is None else in_words(seconds), '', 'given',
+                     stage.get('commit', '')))
+    rows += [(name, record['verb'], in_words(record['seconds']), str(record['starts']),
              'done' if record['state'] == 'done' else 'not finished',
              ', '.join(dict.fromkeys(each.commit for each in sources_of(record))))
             for name, record in result.records.items()]
-    rows.append(('all', '', in_words(wall_clock(result.records)), '', '', ''))
+    own, given = wall_clock(result.records), sum(
+        _given_seconds(each) or 0.0 for each in result.given)
+    rows.append(('all of the pipeline', '', in_words(own), '', '', ''))
+    if given:
+        rows.append(('with what was given', '', in_words(own + given), '', '', ''))
     return Table(('stage', 'verb', 'wall-clock', 'starts', 'state', 'commit'), rows)
+
+
+def _commands(result: PipelineResult) -> Code:
+    """Return the plain commands, those of a given policy before the pipeline's own."""
+    given = [each['command'] for each in result.given if each.get('command')]
+    lines = [f'# {result.plan["dense"]} was given; its provenance.json says:', *given,
+             '# and from it:'] if given else []
+    return Code('\n'.join([*lines, *(each['command'] for each in result.plan['stages'])]))
+
+
+def _given(plan: dict) -> str:
+    """Return in words what the pipeline was given, as part of a sentence."""
+    parts = [f'the dense policy {plan["dense"]}'] if plan.get('dense') else []
+    if plan.get('data'):
+        parts.append(f'the demonstrations {", ".join(plan["data"])}')
+    return f' Given: {" and ".join(parts)}.' if parts else ''
 
 
 def _machines(result: PipelineResult) -> Table:
@@ -158,7 +188,8 @@ def page(result: PipelineResult, notes: str = '') -> list[Block]:
     blocks: list[Block] = [
         Paragraph(f'Preset {result.plan["preset"]}; {done} of {len(stages)} stages done in '
                   f'{in_words(wall_clock(result.records))} of wall-clock; commit '
-                  f'{commits or "none yet"}. Made by `{result.plan["command"]}`.'),
+                  f'{commits or "none yet"}. Made by `{result.plan["command"]}`.'
+                  + _given(result.plan)),
         Heading('Goals'),
         Table(('goal', 'what came out', ''),
               [(each.words, each.came_out, each.verdict) for each in result.goals]),
@@ -182,8 +213,7 @@ def page(result: PipelineResult, notes: str = '') -> list[Block]:
         blocks += [Heading('What limited success'),
                    *(Paragraph(' '.join(each.split())) for each in notes.strip().split('\n\n'))]
     return [*blocks, Heading('Wall-clock of every stage'), _wall_clock(result),
-            Heading('Commands'),
-            Code('\n'.join(each['command'] for each in result.plan['stages'])),
+            Heading('Commands'), _commands(result),
             Heading('Versions and machine'), _machines(result)]
 
 

@@ -130,6 +130,9 @@ def test_what_is_done_is_skipped_and_what_changed_is_redone_with_its_reason(conf
     """The same again: skipped. Options, inputs or the product changed: done again, and why."""
     assert 'prune                  begins' in said(config)
     assert 'there already' in said(config)
+    plan = json.loads((config.folder / 'plan.json').read_text())
+    assert (plan['dense'], plan['data']) == (str(config.dense), [str(config.data[0])])
+    assert plan['stages'][0]['inputs'] == {'data': plan['data'][0], 'checkpoint': plan['dense']}
     folder = config.folder / 'prune'
     assert inspect(folder).provenance['stages'][-1]['command'].startswith('rlrc prune ')
 

@@ -23,6 +23,7 @@ import xml.etree.ElementTree as ElementTree
 
 from pipeline_folder import COMMIT, make_pipeline_folder
 import pytest
+from rlrc_ros.vla.inspection import inspect
 from rlrc_training.content_hash import write_json
 from rlrc_training.intervals import compare_paired
 from rlrc_training.report import main, report
@@ -164,6 +165,29 @@ def test_a_checkpoint_that_is_being_made_again_has_no_number_yet(tmp_path):
     rows = read_pipeline(folder).rows
     assert [each.outdated for each in rows] == [False, False], 'deleted to save room'
     assert rows[0].ind.enough
+
+
+def test_a_dense_policy_that_was_given_is_told_of_too(tmp_path):
+    """Its commands and seconds stage by stage, its size before timing, its curve and its card."""
+    dense = make_tiny_checkpoint(tmp_path / 'own' / 'checkpoint')
+    write_json(dense / 'provenance.json', {'stages': [
+        {'name': 'sft', 'command': 'rlrc sft --data a', 'train_seconds': 1200, 'commit': 'abc'},
+        {'name': 'sft', 'command': 'rlrc sft --data a b', 'train_seconds': 600},
+        {'name': 'rl', 'command': 'rlrc rl --init c'}]})
+    (tmp_path / 'own' / 'metrics.jsonl').write_text(''.join(
+        json.dumps({'step': step, 'success_once': 0.5, 'loss': 1.0}) + '\n' for step in (1, 2)))
+    folder = make_pipeline_folder(tmp_path / 'nano', ('pruned',), dense=dense)
+    (folder / 'pipeline' / 'timing.json').unlink()
+    page = report(ReportConfig(folder, tmp_path / 'out')).with_suffix('.md').read_text()
+    row = read_pipeline(folder).row('dense')
+    assert row.timing is None and row.file_bytes == inspect(dense).weight_bytes
+    assert page.index('rlrc sft --data a\nrlrc sft --data a b\nrlrc rl') < page.index('rlrc prune')
+    for words in ('| given: dense 1 | sft | 20 min |  | given | abc |',
+                  '| given: dense 2 | sft | 10 min |', '| given: dense 3 | rl | not told |',
+                  'with what was given', f'Given: the dense policy {dense} and the demonstrations',
+                  'curve_dense.svg'):
+        assert words in page, words
+    assert str(row.ind) in (dense / 'README.md').read_text()
 
 
 @pytest.mark.parametrize(('arguments', 'words'), [
