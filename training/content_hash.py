@@ -42,12 +42,16 @@ def write_json(path: Path, document: object) -> None:
 
 
 class Hashes:
-    """Content hashes of folders; listings that did not change are not read again."""
+    """
+    Content hashes of folders; listings that did not change are not read again.
 
-    def __init__(self, memory: Path):
+    :param memory: file that keeps them for the next time; None: nothing is kept
+    """
+
+    def __init__(self, memory: Path | None = None):
         self._memory = memory
         try:
-            self._known = json.loads(memory.read_text())
+            self._known = json.loads(memory.read_text()) if memory else {}
         except (OSError, ValueError):
             self._known = {}
 
@@ -74,5 +78,6 @@ class Hashes:
             with path.open('rb') as file:
                 content.update(hashlib.file_digest(file, 'sha256').digest())
         self._known[key] = [listing.hexdigest(), content.hexdigest()]
-        write_json(self._memory, self._known)
+        if self._memory:
+            write_json(self._memory, self._known)
         return content.hexdigest()

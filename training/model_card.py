@@ -17,14 +17,17 @@ The model card of a checkpoint: README.md with the front matter that the Hugging
 
 All of it comes from the folder itself (architecture, statistics, provenance) and, where a pipeline
 measured it, from its results; a success rate stands with its episodes and interval, and one that
-was not measured is called so.
+was not measured is called so. A measured card names the SHA-256 of the files that were measured,
+so that it can be told later whether it is still that of the folder in which it lies.
 """
 
 from collections.abc import Sequence
 import os
 from pathlib import Path
+import re
 
 from rlrc_ros.vla.inspection import CheckpointSummary, inspect
+from rlrc_training.content_hash import Hashes
 from rlrc_training.reporting.cells import RowResult
 from rlrc_training.table_rows import MIN_EPISODES
 import yaml
@@ -32,6 +35,9 @@ import yaml
 CARD = 'README.md'
 LLAMA_VOCABULARY = 32_000
 """Decoders with at least so many tokens come from LLaMA-2, and so does their licence."""
+NO_NAMES = ('checkpoint', 'dense', 'quantize', 'rl')
+"""Folders of a pipeline that say which stage, not whose."""
+MEASURED = 'Measured on the files with SHA-256'
 
 
 def licence(summary: CheckpointSummary) -> str:
@@ -39,7 +45,7 @@ def licence(summary: CheckpointSummary) -> str:
     return 'llama2' if summary.config.decoder.vocab_size >= LLAMA_VOCABULARY else 'apache-2.0'
 
 
-def front_matter(summary: CheckpointSummary, result: RowResult | None) -> dict:
+def front_matter(summary: CheckpointSummary, result: RowResult | None, name: str) -> dict:
     """Return what the hub reads; success is listed only where enough episodes were played."""
     stages = [stage.get('name') for stage in summary.provenance.get('stages', [])]
     tags = ['robotics', 'vision-language-action', 'openvla', 'ros2']
@@ -54,7 +60,7 @@ def front_matter(summary: CheckpointSummary, result: RowResult | None) -> dict:
                for name, cell in (('IND', result.ind), ('OOD', result.ood))
                if cell and cell.enough] if result else []
     if metrics:
-        matter['model-index'] = [{'name': summary.folder.name, 'results': [{
+        matter['model-index'] = [{'name': name, 'results': [{
             'task': {'type': 'robotics', 'name': 'PutOnPlate25'},
             'dataset': {'type': 'simulation', 'name': 'rlrc_sim, held-out seeds'},
             'metrics': metrics}]}]
@@ -82,20 +88,27 @@ def _results(result: RowResult | None, plan: dict | None) -> list[str]:
         lines += ['', f'{result.timing["p50_ms"]:.2f} ms an action (p50; p95 '
                   f'{result.timing["p95_ms"]:.2f}), n={result.timing["n"]}, timed in turns with '
                   'the other rows of its report.']
+    if result.content:
+        lines += ['', f'{MEASURED} `{result.content}` (names and contents, without what only '
+                  'tells of them).']
     return [*lines, '', 'Held-out seeds in simulation, Wilson 95 % intervals; fewer than '
             f'{MIN_EPISODES} episodes are marked. Nothing here was measured on a real arm.']
 
 
-def card(folder: Path, result: RowResult | None = None, plan: dict | None = None) -> str:
+def card(folder: Path, result: RowResult | None = None, plan: dict | None = None,
+         repository: str = '') -> str:
     """
     Return the model card of a checkpoint folder.
 
+    :param repository: on the hub, USER/NAME; who reads the card has the folder as NAME
     :raises CheckpointError: see rlrc_ros.vla.checkpoint.inspect
     """
     summary = inspect(folder)
-    config, name = summary.config, summary.folder.resolve().name
-    if result is not None:
-        name = result.row.words
+    config, where = summary.config, repository.rpartition('/')[2] or usual_path(folder)
+    name = result.row.words if result else next(
+        (each for each in reversed(Path(where).parts) if each not in NO_NAMES), where)
+    matter = yaml.safe_dump(front_matter(summary, result, name), sort_keys=False).rstrip()
+    fetch = [f'hf download {repository} --local-dir {where}'] if repository else []
     parts = [f'| {part} | {count / 1e6:.2f} M |' for part, count in summary.parts.items() if count]
     widths = {(each.num_heads, each.intermediate_size) for each in config.decoder.layers}
     shape = ', '.join(f'{heads} heads and {channels} channels'
@@ -105,8 +118,7 @@ def card(folder: Path, result: RowResult | None = None, plan: dict | None = None
         f'{part} {getattr(record, part)}' for part in ('decoder', 'vision', 'projector', 'head')))
     examples = [f'“{each}”' for each in config.instructions[:4]]
     lines = [
-        '---', yaml.safe_dump(front_matter(summary, result), sort_keys=False).rstrip(), '---', '',
-        f'# {name}', '',
+        '---', matter, '---', '', f'# {name}', '',
         "A vision-language-action policy of OpenVLA's architecture: a camera image and an "
         'instruction in, seven numbers out (end-effector deltas in metres and radians, gripper), '
         f'{config.control_hz:g} times a second. Made for a WidowX-250S with rlrc_ros.', '',
@@ -118,9 +130,9 @@ def card(folder: Path, result: RowResult | None = None, plan: dict | None = None
         + (f'; instructions such as {", ".join(examples)}' if examples else ''), '',
         '| part | parameters |', '|---|---|', *parts, '', '## Results', '',
         *_results(result, plan), '', '## Use', '', '```python',
-        'from rlrc_ros.vla.policy import Policy', f"policy = Policy.open('{name_of(folder)}')",
-        'actions = policy.act(observation).actions', '```', '', '```bash',
-        f'ros2 launch rlrc_ros vla.launch.py checkpoint:={name_of(folder)}', '```', '',
+        'from rlrc_ros.vla.policy import Policy', f"policy = Policy.open('{where}')",
+        'actions = policy.act(observation).actions', '```', '', '```bash', *fetch,
+        f'ros2 launch rlrc_ros vla.launch.py checkpoint:={where}', '```', '',
         '## How it was made', '', *_stages(summary.provenance), '',
         '## Limits', '',
         'It knows the objects, receptacles and tables that its training showed, in simulation. On '
@@ -128,16 +140,40 @@ def card(folder: Path, result: RowResult | None = None, plan: dict | None = None
     return '\n'.join(lines)
 
 
-def name_of(folder: Path) -> str:
-    """Return a checkpoint's own name; `checkpoint` is its parent's."""
-    folder = folder.resolve()
-    return folder.parent.name if folder.name == 'checkpoint' else folder.name
+def usual_path(folder: Path) -> str:
+    """
+    Return the path by which a card names the folder that it lies in.
+
+    Below the working folder that is how one types it; elsewhere its last parts, as many as it
+    takes to say more than which stage of a pipeline it was.
+    """
+    path = Path(os.path.abspath(folder))
+    if path.is_relative_to(Path.cwd()) and path != Path.cwd():
+        return path.relative_to(Path.cwd()).as_posix()
+    count = next((count for count, part in enumerate(path.parts[:0:-1], 1)
+                  if part not in NO_NAMES), 1)
+    return Path(*path.parts[-count:]).as_posix()
 
 
-def write_card(folder: Path, result: RowResult | None = None, plan: dict | None = None) -> Path:
-    """Write README.md into a checkpoint folder; return its path."""
+def measured_card(folder: Path, repository: str) -> str | None:
+    """Return the card that lies in a folder if it was measured on its files, under a new name."""
+    path = folder / CARD
+    text = path.read_text(encoding='utf-8') if path.is_file() else ''
+    told = re.search(f'{MEASURED} `([0-9a-f]+)`', text)
+    if told is None or told[1] != Hashes().of(folder):
+        return None
+    where = repository.rpartition('/')[2]
+    text = re.sub(r"Policy\.open\('[^']*'\)", f"Policy.open('{where}')", text)
+    return re.sub(r'(?:hf download .*\n)?(ros2 launch .* checkpoint:=).*',
+                  rf'hf download {repository} --local-dir {where}\n\g<1>{where}', text)
+
+
+def write_card(folder: Path, result: RowResult | None = None, plan: dict | None = None,
+               repository: str = '', text: str | None = None) -> Path:
+    """Write README.md (`text`, or what card() makes) into a checkpoint folder; return its path."""
     path = folder / CARD
     partial = folder / f'.{CARD}.partial'
-    partial.write_text(card(folder, result, plan), encoding='utf-8')
+    partial.write_text(card(folder, result, plan, repository) if text is None else text,
+                       encoding='utf-8')
     os.replace(partial, path)
     return path

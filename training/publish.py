@@ -18,7 +18,8 @@ Put a checkpoint on the Hugging Face hub: `rlrc publish runs/int4 --repo-id me/p
 Writes the model card (README.md) into the folder and uploads the files of a checkpoint, nothing
 else: config.json, weights as safetensors, tokenizer, statistics, provenance, reports. With
 --dry-run it says what it would upload and touches no network. With --results it takes the success
-rates from a pipeline's folder. Log in first with `hf auth login`.
+rates from a pipeline's folder, whose checkpoint may have been copied elsewhere: contents count.
+Without, a card that was measured on these files stays. Log in first with `hf auth login`.
 """
 
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ from rich.table import Table
 from rlrc_ros.vla.inspection import inspect
 from rlrc_ros.vla.shards import PICKLE_SUFFIXES
 from rlrc_training.command_line import run_verb
-from rlrc_training.model_card import CARD, write_card
+from rlrc_training.content_hash import Hashes
+from rlrc_training.model_card import CARD, measured_card, write_card
 from rlrc_training.reporting.cells import RowResult
 from rlrc_training.reporting.read import read_pipeline
 import tyro
@@ -58,6 +60,9 @@ class PublishConfig:
     """USER/NAME or ORGANISATION/NAME on the hub."""
     results: Path | None = None
     """Folder of the `rlrc pipeline` that measured it, for the card."""
+    allow_commit: tuple[str, ...] = ()
+    """With --results, as `rlrc report` takes it: states of the source whose results may stand
+    beside others."""
     private: bool = False
     """Make the repository private, where it is new."""
     keep_paths: bool = False
@@ -105,34 +110,43 @@ def own_paths(folder: Path) -> list[str]:
     return sorted({match for each in found for match in OWN_PATH.findall(each)})
 
 
-def _measured(config: PublishConfig) -> tuple[RowResult | None, dict | None]:
-    if config.results is None:
-        return None, None
-    result = read_pipeline(config.results)
-    wanted = config.checkpoint.resolve()
-    names = [stage['name'] for stage in result.plan['stages']
-             if Path(stage['product']).resolve() == wanted]
-    rows = [each for each in result.rows
-            if each.row.stage in names and each.row.runtime == 'eager']
-    if not rows:
-        raise ValueError(f'{config.results} measured no {config.checkpoint}; it has: ' + ', '.join(
-            stage['product'] for stage in result.plan['stages']
-            if stage['name'] in {each.row.stage for each in result.rows}))
-    return rows[0], result.plan
+def _measured(config: PublishConfig, folder: Path) -> tuple[RowResult, dict]:
+    """
+    Return what a pipeline measured of the files in a folder, and its plan.
+
+    :raises ValueError: it measured other files
+    """
+    result = read_pipeline(config.results, config.allow_commit)
+    rows = [each for each in result.rows if each.row.runtime == 'eager']
+    content = Hashes().of(folder)
+    found = [each for each in rows if each.content == content]
+    if found:
+        return found[0], result.plan
+    here = next((each for each in rows if each.checkpoint
+                 and each.checkpoint.resolve() == folder.resolve()), None)
+    if here is not None:
+        raise ValueError(f'{folder} is not what {config.results} measured: it was not evaluated, '
+                         'or was made again since; run its `rlrc pipeline` again')
+    raise ValueError(f'{config.results} measured no files such as those in {folder}; it measured: '
+                     + (', '.join(str(each.checkpoint) for each in rows if each.content)
+                        or 'nothing yet'))
 
 
 def publish(config: PublishConfig) -> list[Path]:
     """Write the card and upload; return the uploaded files."""
     folder = inspect(config.checkpoint).folder
-    result, plan = _measured(config)
+    console = Console()
+    result, plan = _measured(config, folder) if config.results else (None, None)
     if (paths := own_paths(folder)) and not config.keep_paths:
         raise ValueError(f'{folder / "provenance.json"} names folders of this machine '
                          f'({", ".join(paths[:3])}); they would be public. Mend the file, or add '
                          '--keep-paths')
     files_of(folder)
-    write_card(folder, result, plan)
+    kept = None if config.results else measured_card(folder, config.repo_id)
+    if kept is not None:
+        console.print(f'{CARD} was measured on these files and stays')
+    write_card(folder, result, plan, config.repo_id, kept)
     taken, left = files_of(folder)
-    console = Console()
     table = Table(title=f'{folder} → {config.repo_id}'
                         f'{" (private)" if config.private else ""}')
     table.add_column('file')

@@ -15,14 +15,19 @@
 
 """What goes to the hub: the card, the files, and what stays at home."""
 
+from dataclasses import replace
 import json
 from pathlib import Path
+import shutil
 
 from huggingface_hub import ModelCard
 from pipeline_folder import make_pipeline_folder
 import pytest
-from rlrc_training.model_card import card
+from rlrc_training.content_hash import write_json
+from rlrc_training.model_card import card, usual_path
 from rlrc_training.publish import main, publish, PublishConfig
+from rlrc_training.report import report
+from rlrc_training.reporting.config import ReportConfig
 from tiny_vla import make_tiny_checkpoint
 
 
@@ -53,15 +58,64 @@ def test_the_card_is_one_that_the_hub_reads(checkpoint):
     assert 'has not been measured' in read.text and '| decoder |' in read.text
 
 
-def test_the_card_takes_its_success_from_the_pipeline(tmp_path):
-    """By the folder that the pipeline measured; another folder is refused."""
+def test_the_card_takes_its_success_from_the_pipeline(tmp_path, capsys):
+    """By the files that it measured, wherever they lie now; others are refused."""
     folder = make_pipeline_folder(tmp_path / 'nano', ('rlrc-4bit',))
-    publish(PublishConfig(folder / 'quantize', 'me/rlrc', folder, dry_run=True))
-    read = ModelCard.load(folder / 'quantize' / 'README.md')
-    assert [each.metric_type for each in read.data.eval_results] == ['success_rate'] * 2
-    assert '/500 (' in read.text
-    with pytest.raises(ValueError, match='measured no .*quantize'):
+    copy = Path(shutil.copytree(folder / 'quantize', tmp_path / 'checkpoints' / 'mine'))
+    for each in (folder / 'quantize', copy):
+        publish(PublishConfig(each, 'me/rlrc', folder, dry_run=True))
+        read = ModelCard.load(each / 'README.md')
+        assert [one.metric_type for one in read.data.eval_results] == ['success_rate'] * 2
+        assert '/500 (' in read.text and 'checkpoint:=rlrc\n' in read.text
+        assert "Policy.open('rlrc')" in read.text and 'hf download me/rlrc' in read.text
+    with pytest.raises(ValueError, match='measured no files such .*quantize'):
         publish(PublishConfig(make_tiny_checkpoint(tmp_path / 'x'), 'me/x', folder, dry_run=True))
+    make_tiny_checkpoint(folder / 'quantize', 99)
+    with pytest.raises(ValueError, match='not what .* measured.*made again since'):
+        publish(PublishConfig(folder / 'quantize', 'me/x', folder, dry_run=True))
+
+
+def test_results_of_other_code_are_allowed_by_name(tmp_path):
+    """As the report takes them."""
+    folder = make_pipeline_folder(tmp_path / 'nano', ('rlrc-4bit',))
+    path = folder / 'pipeline' / 'rl.json'
+    write_json(path, {**json.loads(path.read_text()), 'sources': [{'commit': 'b', 'code': '2'}]})
+    config = PublishConfig(folder / 'quantize', 'me/rlrc', folder, dry_run=True)
+    with pytest.raises(ValueError, match='--allow-commit 2'):
+        publish(config)
+    publish(replace(config, allow_commit=('2',)))
+
+
+def test_a_card_that_fits_the_files_stays(tmp_path, capsys):
+    """Without --results: under the new name; with other weights it is written anew."""
+    folder = make_pipeline_folder(tmp_path / 'nano', ('rlrc-4bit',))
+    report(ReportConfig(folder, tmp_path / 'results'))
+    copy = Path(shutil.copytree(folder / 'quantize', tmp_path / 'checkpoints' / 'mine'))
+    before = (copy / 'README.md').read_text()
+    assert 'checkpoint:=nano/quantize\n' in before and "Policy.open('nano/quantize')" in before
+    publish(PublishConfig(copy, 'me/rlrc', dry_run=True))
+    after = (copy / 'README.md').read_text()
+    assert after == before.replace('nano/quantize', 'rlrc').replace(
+        'ros2 launch', 'hf download me/rlrc --local-dir rlrc\nros2 launch')
+    publish(PublishConfig(copy, 'me/other', dry_run=True))
+    assert (copy / 'README.md').read_text() == after.replace('me/rlrc', 'me/other').replace(
+        'dir rlrc', 'dir other').replace(':=rlrc', ':=other').replace("'rlrc'", "'other'")
+    assert capsys.readouterr().out.count('measured on these files and stays') == 2
+    make_tiny_checkpoint(copy, 99)
+    publish(PublishConfig(copy, 'me/rlrc', dry_run=True))
+    assert 'has not been measured' in (copy / 'README.md').read_text()
+
+
+@pytest.mark.parametrize(('folder', 'words'), [
+    ('checkpoints/nano', 'checkpoints/nano'),
+    ('runs/nano/rl/checkpoint', 'runs/nano/rl/checkpoint'),
+    ('/far/nano/rl/checkpoint', 'nano/rl/checkpoint'), ('/far/quantize', 'far/quantize'),
+    ('/far/mine', 'mine')])
+def test_a_card_names_its_folder_as_one_types_it(folder, words, tmp_path, monkeypatch):
+    """Below the working folder from there; elsewhere never a stage of a pipeline alone."""
+    monkeypatch.chdir(tmp_path)
+    assert usual_path(Path(folder)) == words
+    assert usual_path(tmp_path / folder) == words or folder.startswith('/')
 
 
 def test_a_failed_upload_ends_in_one_line(checkpoint, capsys, monkeypatch):

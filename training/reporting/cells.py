@@ -78,3 +78,5 @@ class RowResult:
     """It was timed on another checkpoint than today's, so that there is no timing."""
     checkpoint: Path | None = None
     """Where today's lies."""
+    content: str | None = None
+    """SHA-256 of the checkpoint that was played (see content_hash)."""

@@ -110,6 +110,10 @@ class PipelineFolder:
                              '`rlrc pipeline` again, which does that stage again')
         return read_json(self.outs[name] / file)
 
+    def played(self, row: str) -> str | None:
+        """Return the hash of the checkpoint that a row's evaluation read."""
+        return self.records[f'evaluate-{row}']['inputs'].get('checkpoint')
+
     def outdated(self, name: str) -> bool:
         """Tell whether a stage's result comes from another checkpoint than lies there today."""
         record = self.records.get(name)
