@@ -34,7 +34,6 @@ from dataclasses import fields
 from pathlib import Path
 import signal
 import sys
-import time
 
 from rich.console import Console
 from rlrc_ros.vla.checkpoint import inspect, refuse_quantized
@@ -48,7 +47,7 @@ from rlrc_training.pruning.plan import make_plan as plan_pruning
 from rlrc_training.stages.config import PipelineConfig
 from rlrc_training.stages.plan import make_plan, Stage
 from rlrc_training.stages.presets import SETTINGS
-from rlrc_training.stages.record import LOGS, Records
+from rlrc_training.stages.record import LOGS, Records, Stopwatch
 from rlrc_training.stages.run import alone_in, in_child, last_lines, Run
 from rlrc_training.stages.view import View
 
@@ -172,13 +171,17 @@ def _do(stage: Stage, stages: list[Stage], records: Records, view: View, run: Ru
              'redo': f'is done again: {decision.why}'}[decision.act]
     record = records.begin(stage, decision.act == 'go on')
     view.began(stage, words)
-    log, started = _log(records, stage), time.monotonic()
+    log, stopwatch = _log(records, stage), Stopwatch(records, record)
     status = None
+
+    def tell() -> None:
+        stopwatch.tick()
+        view.tell(stage)
     try:
-        status = run(stage, log, lambda: view.tell(stage))
+        status = run(stage, log, tell)
     finally:
         view.stop()
-        records.note_seconds(record, time.monotonic() - started)
+        stopwatch.note()
     if status:
         raise StageFailed(f'stage {stage.name} ended with status {status}; {log} ends with:\n'
                           f'{last_lines(log)}\nMend that and run the same command again; what '

@@ -35,7 +35,7 @@ from rlrc_training.stages.plan import make_plan
 from rlrc_training.stages.presets import SETTINGS
 from rlrc_training.stages.process import run_stage
 from rlrc_training.stages.progress import in_words, left_in_words, Outlook, share_done
-from rlrc_training.stages.record import Records
+from rlrc_training.stages.record import Records, Stopwatch
 from rlrc_training.stages.run import in_child
 from rlrc_training.stages.sources import Source
 from rlrc_training.table_rows import CHAIN, choose_rows, ROWS
@@ -220,6 +220,38 @@ def test_an_interrupted_prune_begins_anew(config):
     with pytest.raises(KeyboardInterrupt):
         said(config, killed)
     assert 'done again: it was interrupted' in said(config)
+
+
+def test_a_kill_loses_a_minute_of_seconds_at_most(config, monkeypatch):
+    """They are noted while the stage runs; what goes on adds to them."""
+    clock = iter(range(0, 10_000, 25))
+    monkeypatch.setattr('rlrc_training.stages.record.time.monotonic', lambda: next(clock))
+    path = config.folder / 'pipeline' / 'evaluate-pruned.json'
+    records = Records(config.folder)
+    stage = next(each for each in make_plan(config.order) if each.name == 'evaluate-pruned')
+    seen = []
+    stopwatch = Stopwatch(records, records.begin(stage, goes_on=False))
+    for _ in range(8):
+        stopwatch.tick()
+        seen.append(json.loads(path.read_text())['seconds'])
+    assert seen[1] == 0.0 and seen[2] > 0.0 and seen[-1] >= 150.0
+    assert json.loads(path.read_text())['state'] == 'begun'
+    stopwatch = Stopwatch(records, records.begin(stage, goes_on=True))
+    stopwatch.note()
+    assert json.loads(path.read_text())['seconds'] == seen[-1] + 25.0
+
+
+def test_seconds_are_noted_from_where_progress_is_told(config, monkeypatch):
+    """A stage that is at work has some in its record, so wall-clock survives kill -9."""
+    monkeypatch.setattr('rlrc_training.stages.record.NOTE_EVERY_S', 0.0)
+    path = config.folder / 'pipeline' / 'prune.json'
+
+    def killed(stage, log, tell) -> int:
+        time.sleep(0.11)
+        tell()
+        assert json.loads(path.read_text())['seconds'] >= 0.1
+        return here(stage, log, tell)
+    said(config, killed)
 
 
 def test_results_of_other_code_are_refused(config):

@@ -29,6 +29,7 @@ import json
 import os
 from pathlib import Path
 import shutil
+import time
 
 from rlrc_training.content_hash import BEGUN, DONE, Hashes, MEMORY, RECORDS, write_json
 from rlrc_training.provenance import machine, package_versions
@@ -52,6 +53,10 @@ class StageHashes(Hashes):
 def _defaults(config: object) -> dict:
     return json.loads(json.dumps({each.name: each.default for each in fields(config)
                                   if each.default is not MISSING}, default=str))
+
+
+NOTE_EVERY_S = 60.0
+"""Seconds of a running stage that a kill may lose."""
 
 
 @dataclass(frozen=True)
@@ -200,11 +205,6 @@ class Records:
         write_json(self.path(stage.name), record)
         return record
 
-    def note_seconds(self, record: dict, seconds: float) -> None:
-        """Add to the seconds that a stage has taken."""
-        record['seconds'] = round(record['seconds'] + seconds, 1)
-        write_json(self.path(record['stage']), record)
-
     def finish(self, stage: Stage, record: dict) -> None:
         """
         Write down that a stage is done, and what it made.
@@ -215,3 +215,23 @@ class Records:
         if product is None:
             raise ValueError(f'stage {stage.name} ended well, but {stage.product} is empty')
         write_json(self.path(stage.name), {**record, 'state': DONE, 'product': product})
+
+
+class Stopwatch:
+    """The wall-clock of a running stage, noted in its record often enough to survive a kill."""
+
+    def __init__(self, records: Records, record: dict):
+        self._records, self._record = records, record
+        self._before_s = record['seconds']
+        self._began_s = self._noted_s = time.monotonic()
+
+    def tick(self) -> None:
+        """Note the seconds if it is time to; may be called as often as one likes."""
+        if time.monotonic() - self._noted_s >= NOTE_EVERY_S:
+            self.note()
+
+    def note(self) -> None:
+        """Note the seconds up to now, those of earlier starts included."""
+        self._noted_s = time.monotonic()
+        self._record['seconds'] = round(self._before_s + self._noted_s - self._began_s, 1)
+        write_json(self._records.path(self._record['stage']), self._record)
