@@ -112,10 +112,11 @@ def difference_table(result: PipelineResult) -> Table:
 def _below_table(result: PipelineResult) -> str:
     plan, timing = result.plan, result.timing
     words = ('Success at some step of 80 (below: at the last one). IND is '
-             f'{plan["ind_set"]}, OOD {plan["ood_set"]}, the same held-out seeds 0 ... '
-             f'{plan["episodes"] - 1} for every row; Wilson 95 % intervals; paired difference by '
-             f"Newcombe's interval and McNemar's exact test. A cell with fewer than "
-             f'{MIN_EPISODES} episodes says so. ')
+             f'{plan["ind_set"]}, OOD {plan["ood_set"]}. How many episodes a row played is in '
+             'its cell, 12/20 for example: the first so many of the same held-out seeds. Wilson '
+             "95 % intervals; paired difference, on the n seeds that both played, by Newcombe's "
+             f"interval and McNemar's exact test. A cell with fewer than {MIN_EPISODES} episodes "
+             'says so. ')
     if timing:
         config = timing['config']
         words += (f'Times: {timing["machine"]}, {timing["dtype"]} arithmetic where not quantised, '

@@ -21,7 +21,7 @@ import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 
-from pipeline_folder import COMMIT, make_pipeline_folder
+from pipeline_folder import COMMIT, make_pipeline_folder, make_plan_file, write_results
 import pytest
 from rlrc_ros.vla.inspection import inspect
 from rlrc_training.content_hash import write_json
@@ -126,6 +126,20 @@ def test_results_that_their_stage_did_not_write_are_refused(finished):
             read_pipeline(finished)
     finally:
         path.write_text(before)
+
+
+def test_the_caption_says_what_rows_of_different_length_played(tmp_path):
+    """Dense 500, the pruned row 40: no seeds are claimed that a row did not play."""
+    folder = make_pipeline_folder(tmp_path / 'nano', ('pruned',))
+    stage = next(each for each in make_plan_file(folder, ('pruned',), 500)
+                 if each.name == 'evaluate-pruned')
+    write_results(stage, 0.5, range(40), 3)
+    path = folder / 'pipeline' / 'evaluate-pruned.json'
+    write_json(path, {**json.loads(path.read_text()),
+                      'product': Records(folder).hashes.of_product(stage)})
+    twin = report(ReportConfig(folder, tmp_path / 'out')).with_suffix('.md').read_text()
+    assert '/500 (' in twin and 'too few: 40 of 500' in twin and '499' not in twin
+    assert 'the first so many of the same held-out seeds' in twin and 'n=40: too few' in twin
 
 
 def test_what_was_measured_on_another_checkpoint_is_no_number(tmp_path):
