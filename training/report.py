@@ -210,9 +210,11 @@ def page(result: PipelineResult, notes: str = '') -> list[Block]:
     if found := strips(result):
         blocks += [Heading('The same seeds, dense above, RLRC below'), found,
                    Paragraph('The first seeds of each set, whatever became of them.', small=True)]
-    if notes.strip():
+    if notes.strip() or result.missed:
+        told = notes.strip().split('\n\n') if notes.strip() else [
+            f'Missed: {"; ".join(result.missed)}; nobody has written yet what limited it.']
         blocks += [Heading('What limited success'),
-                   *(Paragraph(' '.join(each.split())) for each in notes.strip().split('\n\n'))]
+                   *(Paragraph(' '.join(each.split())) for each in told)]
     return [*blocks, Heading('Wall-clock of every stage'), _wall_clock(result),
             Heading('Commands'), _commands(result),
             Heading('Versions and machine'), _machines(result)]
@@ -228,7 +230,11 @@ def report(config: ReportConfig) -> Path:
     notes = config.notes or config.folder / 'notes.txt'
     if config.notes and not config.notes.is_file():
         raise ValueError(f'there is no file {config.notes}; leave --notes away, or write it')
-    blocks = page(result, notes.read_text(encoding='utf-8') if notes.is_file() else '')
+    words = notes.read_text(encoding='utf-8') if notes.is_file() else ''
+    if result.missed and not words.strip():
+        log.warning('%d goals were missed (%s) and the page does not say why; write that into %s '
+                    'and run rlrc report again', len(result.missed), '; '.join(result.missed), notes)
+    blocks = page(result, words)
     title = config.title or f'RLRC end to end: {config.stem}'
     config.out.mkdir(parents=True, exist_ok=True)
     twin: list[str] = []

@@ -204,6 +204,24 @@ def test_a_dense_policy_that_was_given_is_told_of_too(tmp_path):
     assert str(row.ind) in (dense / 'README.md').read_text()
 
 
+@pytest.mark.parametrize('notes', [None, ' \n', 'Too few steps.\n\nTry more.'])
+def test_a_goal_that_was_missed_is_never_passed_over(tmp_path, finished, caplog, notes):
+    """Without a word on why, the page says that, and the command warns."""
+    path = tmp_path / 'notes.txt'
+    if notes is not None:
+        path.write_text(notes)
+    twin = report(ReportConfig(finished, tmp_path / 'out', cards=False,
+                               notes=path if notes is not None else None)).with_suffix('.md')
+    missed = [each.words for each in read_pipeline(finished).goals if each.verdict == 'missed']
+    section = twin.read_text().partition('## What limited success')[2].partition('##')[0]
+    if notes and notes.strip():
+        assert 'Try more.' in section and 'nobody' not in section and not caplog.records
+        return
+    assert missed and f'Missed: {"; ".join(missed)}; nobody has written yet' in section
+    told = [each.getMessage() for each in caplog.records if each.levelname == 'WARNING']
+    assert len(told) == 1 and missed[0] in told[0] and 'notes.txt' in told[0]
+
+
 @pytest.mark.parametrize(('arguments', 'words'), [
     (['nowhere'], 'no plan.json; run `rlrc pipeline'),
     (['{}', '--notes', 'no.txt'], 'there is no file no.txt')])

@@ -36,6 +36,11 @@ class PipelineResult:
     given: tuple[dict, ...] = ()
     """Stages of a dense policy that was given, as its provenance.json has them."""
 
+    @property
+    def missed(self) -> list[str]:
+        """Return the goals that were missed."""
+        return [each.words for each in self.goals if each.verdict == 'missed']
+
     def row(self, name: str) -> RowResult | None:
         """Return a row by its name, None if the pipeline has it not."""
         return next((each for each in self.rows if each.row.name == name), None)
