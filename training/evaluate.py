@@ -216,7 +216,7 @@ def _pool(config: EvaluateConfig, policy: Policy, processes: int,
 
 
 def _play_policy(policy: Policy, config: EvaluateConfig, tasks: list[Task],
-                 inference_ms: list[float],
+                 inference_ms: list[float], reused: list[float],
                  pool: WorldPool | None = None) -> Iterator[EpisodeResult]:
     if not tasks:
         return
@@ -226,6 +226,8 @@ def _play_policy(policy: Policy, config: EvaluateConfig, tasks: list[Task],
         start = time.perf_counter()
         chunks = policy.act_batch(observations, rows=rows)
         inference_ms.append((time.perf_counter() - start) * 1e3 / len(observations))
+        if policy.reused_share is not None:
+            reused.append(policy.reused_share)
         return chunks
 
     alone = config.runtime == 'vla-cache'
@@ -357,6 +359,7 @@ def evaluate(config: EvaluateConfig, pool: WorldPool | None = None) -> dict:
         **({'runtime': config.runtime} if config.runtime != 'eager' else {})}, config.fresh)
     tasks = journal.missing(config.tasks)
     inference_ms: list[float] = []
+    reused: list[float] = []
     alone = None
     if config.expert:
         def again(some: list[Task]) -> Iterator[EpisodeResult]:
@@ -368,7 +371,7 @@ def evaluate(config: EvaluateConfig, pool: WorldPool | None = None) -> dict:
         alone = _alone(policy)
 
         def again(some: list[Task]) -> Iterator[EpisodeResult]:
-            return _play_policy(policy, config, some, inference_ms, pool)
+            return _play_policy(policy, config, some, inference_ms, reused, pool)
 
     kept: dict[Task, tuple] = {}
     started, played_steps = time.monotonic(), 0
@@ -391,6 +394,8 @@ def evaluate(config: EvaluateConfig, pool: WorldPool | None = None) -> dict:
         'steps_per_second': played_steps / seconds if tasks else None,
         'inference_ms': {'p50': float(np.percentile(inference_ms, 50)),
                          'p95': float(np.percentile(inference_ms, 95))} if inference_ms else None,
+        # VLA-Cache's own choice, of this run's steps; an episode's first step reuses nothing.
+        'reused': {'mean_share': float(np.mean(reused)), 'steps': len(reused)} if reused else None,
         'alone': alone, 'commit': source_commit(), 'packages': package_versions(),
         **world, 'machine': machine(), 'episodes': [as_json(result) for result in results]}
     if config.strips:

@@ -109,6 +109,19 @@ def difference_table(result: PipelineResult) -> Table:
                   'OOD, at the end', 'parameters, M'), rows)
 
 
+def _reuse(result: PipelineResult) -> str:
+    """Return how VLA-Cache was played and how it was timed, where it is in the table."""
+    row = next((each for each in result.rows if each.row.runtime == 'vla-cache'), None)
+    if row is None:
+        return ''
+    forced = row.timing and row.timing.get('forced_reuse')
+    played = '' if not row.reused else (f' ({100 * row.reused["mean_share"]:.0f} % of the patches '
+                                        f'over {row.reused["steps"]} steps)')
+    timed = f' ({100 * forced:.0f} %)' if forced else ''
+    return (f'{row.row.words} plays with its own thresholds{played}, but is timed at its published '
+            f'reuse{timed}, whatever the images show. ')
+
+
 def _below_table(result: PipelineResult) -> str:
     plan, timing = result.plan, result.timing
     words = ('Success at some step of 80 (below: at the last one). IND is '
@@ -123,6 +136,7 @@ def _below_table(result: PipelineResult) -> str:
                   f'rows in turns, {config["blocks"]} blocks of {config["steps"]} steps, load '
                   f'{timing["busy"]} a core at the end. Weights are as stored; process is the '
                   'whole process, its libraries included. ')
+    words += _reuse(result)
     return words + ('The last column is arXiv 2506.17639: OpenVLA-7B, 64 episodes a figure, RTX '
                     '5880 Ada; for orientation, not to compare with.')
 
@@ -232,8 +246,8 @@ def report(config: ReportConfig) -> Path:
         raise ValueError(f'there is no file {config.notes}; leave --notes away, or write it')
     words = notes.read_text(encoding='utf-8') if notes.is_file() else ''
     if result.missed and not words.strip():
-        log.warning('%d goals were missed (%s) and the page does not say why; write that into %s '
-                    'and run rlrc report again', len(result.missed), '; '.join(result.missed), notes)
+        log.warning('missed, and the page does not say why: %s; write that into %s and run rlrc '
+                    'report again', '; '.join(result.missed), notes)
     blocks = page(result, words)
     title = config.title or f'RLRC end to end: {config.stem}'
     config.out.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,7 @@ from rich.console import Console
 from rich.table import Table
 from rlrc_ros.vla.checkpoint import inspect
 from rlrc_training.bench import BenchConfig, busy, RowProcess
-from rlrc_training.bench_rows import ROWS
+from rlrc_training.bench_rows import PUBLISHED_REUSE, ROWS
 from rlrc_training.command_line import run_verb
 from rlrc_training.provenance import machine, package_versions, source_commit
 import torch
@@ -168,7 +168,8 @@ def timing(config: TimingConfig) -> dict:
                 'p50_ms': p50, 'p95_ms': p95,
                 'actions_per_s': 1e3 * summaries[index].action_horizon / p50,
                 'of_first': float(np.median(ratios)), 'file_bytes': summaries[index].weight_bytes,
-                'parameters': summaries[index].parameters, **measured[index]}
+                'parameters': summaries[index].parameters, **measured[index],
+                **({'forced_reuse': PUBLISHED_REUSE} if name in config.vla_cache else {})}
     document = {
         'command': shlex.join(['rlrc', 'timing', *sys.argv[1:]]), 'rows': entries,
         'dtype': bench.arithmetic, 'config': json.loads(json.dumps(asdict(config), default=str)),

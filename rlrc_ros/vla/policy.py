@@ -310,6 +310,12 @@ class Policy:
         return sum(each.numel() * each.element_size() for each in (
             *self._model.parameters(), *self._model.buffers()))
 
+    @property
+    def reused_share(self) -> float | None:
+        """Return the share of patches that the last step left to VLA-Cache; None without it."""
+        reused = getattr(self._runtime, 'reused', None)
+        return None if reused is None else reused / self._config.num_patches
+
     def reset(self) -> None:
         """Forget the last step, as at the start of an episode; only `vla-cache` depends on it."""
         if self._runtime is not None:

@@ -180,5 +180,7 @@ def test_vla_cache_plays_one_world_and_forgets_between_episodes(tmp_path, monkey
                                        device='cpu', videos=0, runtime='vla-cache'))
     assert len(document['episodes']) == 2 and set(asked) == {1}
     assert len(set(resets[-2:])) == 2
+    reused = document['reused']
+    assert 0.0 <= reused['mean_share'] < 1.0 and 80 < reused['steps'] <= 160
     with pytest.raises(ValueError, match='another run .batches, runtime differ'):
         evaluate(EvaluateConfig(checkpoint, episodes=2, out=tmp_path / 'out', device='cpu'))

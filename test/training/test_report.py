@@ -204,6 +204,27 @@ def test_a_dense_policy_that_was_given_is_told_of_too(tmp_path):
     assert str(row.ind) in (dense / 'README.md').read_text()
 
 
+def test_the_table_says_how_vla_cache_was_played_and_how_it_was_timed(tmp_path, finished):
+    """Two different ways: both figures where they are known; nothing where it is no row."""
+    folder = make_pipeline_folder(tmp_path / 'nano', ('vla-cache',))
+    words = 'VLA-Cache plays with its own thresholds, but is timed at its published reuse'
+    assert words in report(ReportConfig(folder, tmp_path / 'out')).read_text()
+    assert words not in report(ReportConfig(finished, tmp_path / 'out', cards=False)).read_text()
+    for stage, path, change in (
+            ('evaluate-vla-cache', folder / 'evaluation' / 'vla-cache' / 'results.json',
+             lambda each: each.update(reused={'mean_share': 0.123, 'steps': 77})),
+            ('timing', folder / 'timing' / 'timing.json',
+             lambda each: each['rows']['vla-cache'].update(forced_reuse=80 / 256))):
+        document = json.loads(path.read_text())
+        change(document)
+        write_json(path, document)
+        record = folder / 'pipeline' / f'{stage}.json'
+        write_json(record, {**json.loads(record.read_text()),
+                            'product': Records(folder).hashes.of(path.parent, path.name)})
+    page = report(ReportConfig(folder, tmp_path / 'out')).read_text()
+    assert '(12 % of the patches over 77 steps), but is timed at its published reuse (31 %)' in page
+
+
 @pytest.mark.parametrize('notes', [None, ' \n', 'Too few steps.\n\nTry more.'])
 def test_a_goal_that_was_missed_is_never_passed_over(tmp_path, finished, caplog, notes):
     """Without a word on why, the page says that, and the command warns."""

@@ -138,7 +138,9 @@ def test_the_policy_offers_it(tmp_path):
     policy.warm_up()
     observation = Observation(np.zeros((64, 64, 3), np.uint8), 'put carrot on plate')
     plain = Policy.open(tmp_path / 'tiny', 'cpu')
+    assert plain.reused_share is None
     for _ in range(2):
         policy.reset()
         assert np.array_equal(policy.act(observation).actions[0].to_vector(),
                               plain.act(observation).actions[0].to_vector())
+    assert policy.reused_share == 0.0, 'an episode begins'

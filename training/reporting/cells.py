@@ -80,3 +80,5 @@ class RowResult:
     """Where today's lies."""
     content: str | None = None
     """SHA-256 of the checkpoint that was played (see content_hash)."""
+    reused: dict | None = None
+    """VLA-Cache's `mean_share` of patches over `steps` that were played, where that was noted."""

@@ -87,7 +87,8 @@ def _row(folder: PipelineFolder, name: str, timing: dict | None, dense: dict | N
         _against(dense, other, ind), _against(dense, other, ood), measured,
         size and size['file_bytes'], size and size['parameters'],
         {each: cell for each in plan['axes'] if (cell := _cell(axes, each))},
-        outdated, times_outdated, checkpoint, document and folder.played(name))
+        outdated, times_outdated, checkpoint, document and folder.played(name),
+        document and document.get('reused'))
 
 
 def read_pipeline(path: Path, allowed: Sequence[str] = ()) -> PipelineResult:
