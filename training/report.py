@@ -118,8 +118,8 @@ def _reuse(result: PipelineResult) -> str:
     played = '' if not row.reused else (f' ({100 * row.reused["mean_share"]:.0f} % of the patches '
                                         f'over {row.reused["steps"]} steps)')
     timed = f' ({100 * forced:.0f} %)' if forced else ''
-    return (f'{row.row.words} plays with its own thresholds{played}, but is timed at its published '
-            f'reuse{timed}, whatever the images show. ')
+    return (f'{row.row.words} plays with its own thresholds{played}, but is timed at its '
+            f'published reuse{timed}, whatever the images show. ')
 
 
 def _below_table(result: PipelineResult) -> str:

@@ -222,7 +222,8 @@ def test_the_table_says_how_vla_cache_was_played_and_how_it_was_timed(tmp_path, 
         write_json(record, {**json.loads(record.read_text()),
                             'product': Records(folder).hashes.of(path.parent, path.name)})
     page = report(ReportConfig(folder, tmp_path / 'out')).read_text()
-    assert '(12 % of the patches over 77 steps), but is timed at its published reuse (31 %)' in page
+    assert '(12 % of the patches over 77 steps), but is timed' in page
+    assert 'at its published reuse (31 %), whatever' in page
 
 
 @pytest.mark.parametrize('notes', [None, ' \n', 'Too few steps.\n\nTry more.'])
