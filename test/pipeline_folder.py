@@ -82,10 +82,11 @@ def make_pipeline_folder(out: Path, rows: tuple[str, ...] = ('chain',), episodes
             timing[name] = {
                 'file_bytes': 30_000_000 // (1 + 3 * number), 'parameters': 15_000_000,
                 'p50_ms': 20.0 / (1 + number % 5), 'p95_ms': 24.0, 'actions_per_s': 50.0,
-                'process_bytes': 400_000_000, 'of_first': 1.0 / (1 + number % 5), 'n': 200}
+                'process_bytes': 400_000_000, 'of_first': 1.0 / (1 + number % 5), 'n': 200,
+                'group': 0, 'of_first_by_block': [1.0 / (1 + number % 5)] * 5}
         elif stage.verb == 'timing':
             write_json(stage.out / 'timing.json', {
-                'rows': timing, 'machine': 'a machine', 'dtype': 'float32', 'busy': 0.5,
+                'rows': timing, 'machine': 'a machine', 'dtype': 'bfloat16', 'busy': 0.5,
                 'config': {'blocks': 5, 'steps': 40}})
         else:
             stage.product.parent.mkdir(parents=True, exist_ok=True)

@@ -208,7 +208,8 @@ def page(result: PipelineResult, notes: str = '') -> list[Block]:
         Heading('Goals'),
         Table(('goal', 'what came out', ''),
               [(each.words, each.came_out, each.verdict) for each in result.goals]),
-        Paragraph(f'“open”: not measured, or on fewer than {MIN_EPISODES} episodes.', small=True),
+        Paragraph(f'“open”: not measured, on fewer than {MIN_EPISODES} episodes, or times whose '
+                  'ratio is on both sides of 1 from block to block.', small=True),
         Heading('The table'), result_table(result), Paragraph(_below_table(result), small=True),
         difference_table(result),
         Heading('Stage by stage'), stage_bars(result),

@@ -18,7 +18,8 @@ Time finished checkpoints in turns: `rlrc timing runs/dense/checkpoint runs/int4
 Every checkpoint is a process of its own that runs `rlrc bench`'s step on our runtime (its row C;
 D, with VLA-Cache's published reuse, for those named by --vla-cache): an image and token ids on the
 host go in, seven token ids on the host come out. They take turns in blocks, forwards and
-backwards, so that a busy machine is busy for all of them alike. If they do not fit into memory
+backwards, so that a busy machine is busy for all of them alike; each block has its own ratio to
+the first one. If they do not fit into memory
 beside each other, as many as fit take turns at once, the first one in every group. Writes
 OUT/timing.json: milliseconds (p50, p95), bytes of the weights, of the process and at its peak.
 """
@@ -167,7 +168,8 @@ def timing(config: TimingConfig) -> dict:
                 'checkpoint': str(config.checkpoints[index]), 'n': len(every), 'group': number,
                 'p50_ms': p50, 'p95_ms': p95,
                 'actions_per_s': 1e3 * summaries[index].action_horizon / p50,
-                'of_first': float(np.median(ratios)), 'file_bytes': summaries[index].weight_bytes,
+                'of_first': float(np.median(ratios)), 'of_first_by_block': ratios,
+                'file_bytes': summaries[index].weight_bytes,
                 'parameters': summaries[index].parameters, **measured[index],
                 **({'forced_reuse': PUBLISHED_REUSE} if name in config.vla_cache else {})}
     document = {

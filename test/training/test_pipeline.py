@@ -81,6 +81,9 @@ def test_every_stage_finds_its_inputs_before_it(preset, tmp_path):
         made.add(stage.product)
     assert [each.verb for each in stages[-2:]] == ['timing', 'report']
     assert {f'evaluate-{name}' for name in ROWS} <= {each.name for each in stages}
+    if preset == 'nano':
+        timing = stages[-2].config()
+        assert (timing.bench().arithmetic, timing.blocks) == ('bfloat16', 12)
     assert len({each.out for each in stages}) == len(stages)
 
 
@@ -450,6 +453,8 @@ def test_a_whole_tiny_pipeline(tmp_path):
     text = said(config)
     assert '9/9' in text and 'report' in text
     html = (tmp_path / 'results' / 'out.html').read_text()
+    times = json.loads((config.folder / 'timing' / 'timing.json').read_text())['rows']['rlrc-4bit']
+    assert times['of_first_by_block'] == [times['of_first']], 'one block'
     assert 'too few: 1 of 500' in html and 'data:image/jpeg' in html and 'RLRC-4bit' in html
     stages = [each['name'] for each in inspect(
         config.folder / 'quantize').provenance['stages']]

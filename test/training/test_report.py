@@ -30,11 +30,13 @@ from rlrc_training.report import main, report
 from rlrc_training.reporting.cells import Cell, OUTDATED, RowResult
 from rlrc_training.reporting.charts import Bar, bars, curves, plane, Point
 from rlrc_training.reporting.config import ReportConfig
-from rlrc_training.reporting.goals import goals
+from rlrc_training.reporting.goals import goals, ratios_by_block
 from rlrc_training.reporting.read import read_pipeline
 from rlrc_training.stages.record import Records
 from rlrc_training.table_rows import ROWS
 from tiny_vla import make_tiny_checkpoint
+
+TIMES = {'dtype': 'bfloat16', 'config': {'blocks': 5}}
 
 
 @pytest.fixture(scope='module')
@@ -262,19 +264,42 @@ def _paired(only_first: int, only_second: int, both: int = 400, neither: int = 1
 def test_goals_are_met_missed_or_open():
     """Two points below is still within two; OOD counts only with p below 0.05; 8x; not slower."""
     def verdicts(ind, ood, small_bytes, ratio, timing=True):
-        whole, small = ({'of_first': each, 'p50_ms': each, 'n': 200} if timing else None
+        whole, small = ({'of_first': each, 'p50_ms': each, 'n': 200,
+                         'of_first_by_block': [each] * 5} if timing else None
                         for each in (1.0, ratio))
         rows = (RowResult(ROWS['dense'], Cell(460, 500), Cell(300, 500), file_bytes=8_000),
                 RowResult(ROWS['rlrc'], ind_against_dense=ind, ood_against_dense=ood,
                           timing=whole),
                 RowResult(ROWS['rlrc-4bit'], ind_against_dense=ind, file_bytes=small_bytes,
                           timing=small))
-        return [goal.verdict for goal in goals(rows, {'dtype': 'bfloat16'} if timing else None)]
+        return [goal.verdict for goal in goals(rows, TIMES if timing else None)]
     met = verdicts(_paired(10, 0, 390), _paired(0, 40), 1_000, 0.9)
     assert met == ['met'] * 6
     missed = verdicts(_paired(30, 0, 400), _paired(4, 8), 1_001, 1.1)
     assert missed == ['met', 'missed', 'missed', 'missed', 'missed', 'missed']
     assert verdicts(None, None, None, 1.0, False)[1:] == ['open'] * 5
+
+
+@pytest.mark.parametrize(('blocks', 'change', 'verdict', 'words'), [
+    ([0.8, 0.9, 0.85, 0.8, 0.9], {}, 'met', '0.85 of it (80 % of 5 blocks: 0.80 ... 0.90), n=200'),
+    ([1.1] * 5, {}, 'missed', '1.10 ... 1.10'), ([0.8, 0.9, 1.2, 0.9, 1.3], {}, 'open', '0.90 of'),
+    ([0.8] * 5, {'dtype': 'float32'}, 'open', 'not in bf16'),
+    ([0.8] * 2, {'config': {'blocks': 2}}, 'open', 'too few blocks')])
+def test_not_slower_is_told_by_its_range_over_blocks(blocks, change, verdict, words):
+    """In bf16; a ratio that is above 1 in some blocks and below in others decides nothing."""
+    whole, small = ({'p50_ms': 10.0, 'n': 200, 'group': 0, 'of_first': each[0],
+                     'of_first_by_block': each} for each in ([1.0] * 5, blocks))
+    rows = (RowResult(ROWS['rlrc'], timing=whole), RowResult(ROWS['rlrc-4bit'], timing=small))
+    goal = goals(rows, {**TIMES, **change})[-1]
+    assert goal.verdict == verdict and words in goal.came_out and 'in bf16' in goal.words
+
+
+def test_rows_of_two_groups_are_compared_through_the_first_of_both():
+    """Their blocks are no pairs: every one is set against every one."""
+    one = {'group': 0, 'of_first_by_block': [2.0, 4.0]}
+    assert ratios_by_block(one, {**one, 'of_first_by_block': [1.0, 4.0]}) == [2.0, 1.0]
+    assert ratios_by_block(one, {'group': 1, 'of_first_by_block': [1.0, 4.0]}) == [
+        2.0, 0.5, 4.0, 1.0]
 
 
 def test_charts_place_what_they_are_given():

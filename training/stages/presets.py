@@ -80,6 +80,8 @@ SETTINGS: dict[str, Settings] = {
                  'warmup_steps': 100, 'eval_every': 2000, 'eval_episodes': 60},
         rl={**CHOICE, 'total_timesteps': 102_400, 'num_envs': 8, 'end_on_success': True,
             'eval_every': 10, 'eval_episodes': 60},
+        # A CPU's own arithmetic is fp32; the goal is against bf16, told by its range over blocks.
+        timing={'dtype': 'bfloat16', 'blocks': 12},
         keep_layers=3, **_schemes(32, 'int4')),
     'small': Settings(
         collect={**CHOICE, 'episodes': 16_384, 'image_size_px': 192},
