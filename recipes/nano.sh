@@ -8,7 +8,33 @@ set -e
 rlrc collect --episode-set put25_choice --episodes 3000 --out runs/nano/collect
 
 # sft
-rlrc sft --data runs/nano/collect --episode-set put25_choice --preset choice --steps 20000 --batch-size 32 --learning-rate 0.0008 --eval-every 4000 --eval-episodes 60 --out runs/nano/dense
+rlrc sft --data runs/nano/collect --episode-set put25_choice --preset choice --steps 20000 --batch-size 32 --learning-rate 0.0008 --precision bf16 --eval-every 4000 --eval-episodes 60 --out runs/nano/dense
+
+# prune
+rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect --ratio 0.9 --ratio-of layer --round-to 32 --out runs/nano/prune
+
+# sft
+rlrc sft --init runs/nano/prune --data runs/nano/collect --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 6000 --batch-size 32 --learning-rate 0.0006 --warmup-steps 100 --precision bf16 --eval-every 2000 --eval-episodes 60 --out runs/nano/recover
+
+# quantize
+rlrc quantize runs/nano/recover/checkpoint --data runs/nano/collect --decoder int4 --vision int4 --projector int4 --group-size 32 --rounding gptq --out runs/nano/recover-int4
+
+# rl
+rlrc rl --init runs/nano/recover/checkpoint --bc demonstrations --data runs/nano/collect --episode-set put25_choice --total-timesteps 102400 --num-envs 8 --end-on-success --best-by success_once --eval-every 10 --eval-episodes 60 --out runs/nano/rl
+
+# quantize
+rlrc quantize runs/nano/rl/checkpoint --data runs/nano/collect --decoder int4 --vision int4 --projector int4 --group-size 32 --rounding gptq --out runs/nano/quantize
+
+# evaluate
+rlrc evaluate runs/nano/dense/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --strips 3 --out runs/nano/evaluation/dense
+rlrc evaluate runs/nano/prune --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/pruned
+rlrc evaluate runs/nano/recover/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/pruned-sft
+rlrc evaluate runs/nano/recover-int4 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/pruned-sft-int4
+rlrc evaluate runs/nano/rl/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --strips 3 --out runs/nano/evaluation/rlrc
+rlrc evaluate runs/nano/quantize --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/rlrc-4bit
+
+# timing
+rlrc timing runs/nano/dense/checkpoint runs/nano/prune runs/nano/recover/checkpoint runs/nano/recover-int4 runs/nano/rl/checkpoint runs/nano/quantize --names dense pruned pruned-sft pruned-sft-int4 rlrc rlrc-4bit --dtype bfloat16 --blocks 12 --out runs/nano/timing-chain
 
 # quantize
 rlrc quantize runs/nano/dense/checkpoint --data runs/nano/collect --decoder int8 --vision int8 --projector int8 --rounding nearest --out runs/nano/int8
@@ -19,56 +45,42 @@ rlrc quantize runs/nano/dense/checkpoint --data runs/nano/collect --decoder int4
 rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect --method magnitude --ratio 0.2 --ratio-of decoder --out runs/nano/magnitude-20
 
 # sft
-rlrc sft --init runs/nano/magnitude-20 --data runs/nano/collect --distill runs/nano/dense/checkpoint --keep-statistics --keep-zeros --episode-set put25_choice --steps 6000 --batch-size 32 --learning-rate 0.0006 --warmup-steps 100 --eval-every 2000 --eval-episodes 60 --out runs/nano/magnitude-20-sft
+rlrc sft --init runs/nano/magnitude-20 --data runs/nano/collect --distill runs/nano/dense/checkpoint --keep-statistics --keep-zeros --episode-set put25_choice --steps 6000 --batch-size 32 --learning-rate 0.0006 --warmup-steps 100 --precision bf16 --eval-every 2000 --eval-episodes 60 --out runs/nano/magnitude-20-sft
 
 # prune
 rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect --method wanda --ratio 0.2 --ratio-of decoder --out runs/nano/wanda-20
 
 # sft
-rlrc sft --init runs/nano/wanda-20 --data runs/nano/collect --distill runs/nano/dense/checkpoint --keep-statistics --keep-zeros --episode-set put25_choice --steps 6000 --batch-size 32 --learning-rate 0.0006 --warmup-steps 100 --eval-every 2000 --eval-episodes 60 --out runs/nano/wanda-20-sft
+rlrc sft --init runs/nano/wanda-20 --data runs/nano/collect --distill runs/nano/dense/checkpoint --keep-statistics --keep-zeros --episode-set put25_choice --steps 6000 --batch-size 32 --learning-rate 0.0006 --warmup-steps 100 --precision bf16 --eval-every 2000 --eval-episodes 60 --out runs/nano/wanda-20-sft
 
 # prune
 rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect --method llm-pruner --ratio 0.2 --ratio-of decoder --out runs/nano/llm-pruner-20
 
 # sft
-rlrc sft --init runs/nano/llm-pruner-20 --data runs/nano/collect --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 6000 --batch-size 32 --learning-rate 0.0006 --warmup-steps 100 --eval-every 2000 --eval-episodes 60 --out runs/nano/llm-pruner-20-sft
+rlrc sft --init runs/nano/llm-pruner-20 --data runs/nano/collect --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 6000 --batch-size 32 --learning-rate 0.0006 --warmup-steps 100 --precision bf16 --eval-every 2000 --eval-episodes 60 --out runs/nano/llm-pruner-20-sft
 
 # prune
 rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect --method flap --ratio 0.2 --ratio-of decoder --out runs/nano/flap-20
 
 # sft
-rlrc sft --init runs/nano/flap-20 --data runs/nano/collect --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 6000 --batch-size 32 --learning-rate 0.0006 --warmup-steps 100 --eval-every 2000 --eval-episodes 60 --out runs/nano/flap-20-sft
-
-# prune
-rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect --ratio 0.9 --ratio-of layer --round-to 32 --out runs/nano/prune
-
-# sft
-rlrc sft --init runs/nano/prune --data runs/nano/collect --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 6000 --batch-size 32 --learning-rate 0.0006 --warmup-steps 100 --eval-every 2000 --eval-episodes 60 --out runs/nano/recover
+rlrc sft --init runs/nano/flap-20 --data runs/nano/collect --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 6000 --batch-size 32 --learning-rate 0.0006 --warmup-steps 100 --precision bf16 --eval-every 2000 --eval-episodes 60 --out runs/nano/flap-20-sft
 
 # quantize
 rlrc quantize runs/nano/recover/checkpoint --data runs/nano/collect --decoder int8 --vision int8 --projector int8 --rounding nearest --out runs/nano/recover-int8
-rlrc quantize runs/nano/recover/checkpoint --data runs/nano/collect --decoder int4 --vision int4 --projector int4 --group-size 32 --rounding gptq --out runs/nano/recover-int4
-
-# rl
-rlrc rl --init runs/nano/recover/checkpoint --bc demonstrations --data runs/nano/collect --episode-set put25_choice --total-timesteps 102400 --num-envs 8 --end-on-success --eval-every 10 --eval-episodes 60 --out runs/nano/rl
-
-# quantize
-rlrc quantize runs/nano/rl/checkpoint --data runs/nano/collect --decoder int4 --vision int4 --projector int4 --group-size 32 --rounding gptq --out runs/nano/quantize
 
 # prune
 rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect --keep-layers 3 --ratio 0.9 --ratio-of layer --round-to 32 --out runs/nano/fewer-wider
 
 # sft
-rlrc sft --init runs/nano/fewer-wider --data runs/nano/collect --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 6000 --batch-size 32 --learning-rate 0.0006 --warmup-steps 100 --eval-every 2000 --eval-episodes 60 --out runs/nano/fewer-wider-sft
+rlrc sft --init runs/nano/fewer-wider --data runs/nano/collect --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 6000 --batch-size 32 --learning-rate 0.0006 --warmup-steps 100 --precision bf16 --eval-every 2000 --eval-episodes 60 --out runs/nano/fewer-wider-sft
 
 # prune
 rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect --loss robot --ratio 0.9 --ratio-of layer --round-to 32 --out runs/nano/robot-loss
 
 # sft
-rlrc sft --init runs/nano/robot-loss --data runs/nano/collect --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 6000 --batch-size 32 --learning-rate 0.0006 --warmup-steps 100 --eval-every 2000 --eval-episodes 60 --out runs/nano/robot-loss-sft
+rlrc sft --init runs/nano/robot-loss --data runs/nano/collect --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 6000 --batch-size 32 --learning-rate 0.0006 --warmup-steps 100 --precision bf16 --eval-every 2000 --eval-episodes 60 --out runs/nano/robot-loss-sft
 
 # evaluate
-rlrc evaluate runs/nano/dense/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --strips 3 --out runs/nano/evaluation/dense
 rlrc evaluate runs/nano/int8 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/int8
 rlrc evaluate runs/nano/nf4 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/nf4
 rlrc evaluate runs/nano/int4 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/int4
@@ -81,12 +93,7 @@ rlrc evaluate runs/nano/llm-pruner-20-sft/checkpoint --set put25_choice,put25_ch
 rlrc evaluate runs/nano/flap-20 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/flap-20
 rlrc evaluate runs/nano/flap-20-sft/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/flap-20-sft
 rlrc evaluate runs/nano/dense/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --runtime vla-cache --out runs/nano/evaluation/vla-cache
-rlrc evaluate runs/nano/prune --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/pruned
-rlrc evaluate runs/nano/recover/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/pruned-sft
 rlrc evaluate runs/nano/recover-int8 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/pruned-sft-int8
-rlrc evaluate runs/nano/recover-int4 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/pruned-sft-int4
-rlrc evaluate runs/nano/rl/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --strips 3 --out runs/nano/evaluation/rlrc
-rlrc evaluate runs/nano/quantize --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/rlrc-4bit
 rlrc evaluate runs/nano/fewer-wider-sft/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/fewer-wider
 rlrc evaluate runs/nano/robot-loss-sft/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/robot-loss
 rlrc evaluate runs/nano/dense/checkpoint --set put25_unseen_table,put25_texture_weak,put25_texture_strong,put25_whole_weak,put25_whole_strong,put25_unseen_object,put25_unseen_receptacle,put25_paraphrase,put25_second_object,put25_second_receptacle,put25_position,put25_initial_pose,put25_object_moved --episodes 100 --videos 0 --out runs/nano/axes/dense

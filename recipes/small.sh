@@ -10,6 +10,32 @@ rlrc collect --episode-set put25_choice --episodes 16384 --image-size-px 192 --o
 # sft
 rlrc sft --data runs/small/collect --episode-set put25_choice --preset small --steps 60000 --batch-size 256 --learning-rate 0.0005 --warmup-steps 1000 --precision bf16 --eval-every 10000 --eval-episodes 100 --processes 8 --out runs/small/dense
 
+# prune
+rlrc prune runs/small/dense/checkpoint --data runs/small/collect --ratio 0.9 --ratio-of layer --round-to 64 --out runs/small/prune
+
+# sft
+rlrc sft --init runs/small/prune --data runs/small/collect --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/recover
+
+# quantize
+rlrc quantize runs/small/recover/checkpoint --data runs/small/collect --decoder int4 --vision int4 --projector int4 --group-size 64 --rounding gptq --out runs/small/recover-int4
+
+# rl
+rlrc rl --init runs/small/recover/checkpoint --bc demonstrations --data runs/small/collect --episode-set put25_choice --total-timesteps 604160 --num-envs 64 --num-minibatches 32 --end-on-success --best-by success_once --eval-every 10 --eval-episodes 100 --out runs/small/rl
+
+# quantize
+rlrc quantize runs/small/rl/checkpoint --data runs/small/collect --decoder int4 --vision int4 --projector int4 --group-size 64 --rounding gptq --out runs/small/quantize
+
+# evaluate
+rlrc evaluate runs/small/dense/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --strips 3 --out runs/small/evaluation/dense
+rlrc evaluate runs/small/prune --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/pruned
+rlrc evaluate runs/small/recover/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/pruned-sft
+rlrc evaluate runs/small/recover-int4 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/pruned-sft-int4
+rlrc evaluate runs/small/rl/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --strips 3 --out runs/small/evaluation/rlrc
+rlrc evaluate runs/small/quantize --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/rlrc-4bit
+
+# timing
+rlrc timing runs/small/dense/checkpoint runs/small/prune runs/small/recover/checkpoint runs/small/recover-int4 runs/small/rl/checkpoint runs/small/quantize --names dense pruned pruned-sft pruned-sft-int4 rlrc rlrc-4bit --out runs/small/timing-chain
+
 # quantize
 rlrc quantize runs/small/dense/checkpoint --data runs/small/collect --decoder int8 --vision int8 --projector int8 --rounding nearest --out runs/small/int8
 rlrc quantize runs/small/dense/checkpoint --data runs/small/collect --decoder nf4 --vision nf4 --projector nf4 --rounding nearest --out runs/small/nf4
@@ -39,21 +65,8 @@ rlrc prune runs/small/dense/checkpoint --data runs/small/collect --method flap -
 # sft
 rlrc sft --init runs/small/flap-20 --data runs/small/collect --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/flap-20-sft
 
-# prune
-rlrc prune runs/small/dense/checkpoint --data runs/small/collect --ratio 0.9 --ratio-of layer --round-to 64 --out runs/small/prune
-
-# sft
-rlrc sft --init runs/small/prune --data runs/small/collect --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/recover
-
 # quantize
 rlrc quantize runs/small/recover/checkpoint --data runs/small/collect --decoder int8 --vision int8 --projector int8 --rounding nearest --out runs/small/recover-int8
-rlrc quantize runs/small/recover/checkpoint --data runs/small/collect --decoder int4 --vision int4 --projector int4 --group-size 64 --rounding gptq --out runs/small/recover-int4
-
-# rl
-rlrc rl --init runs/small/recover/checkpoint --bc demonstrations --data runs/small/collect --episode-set put25_choice --total-timesteps 604160 --num-envs 64 --num-minibatches 32 --end-on-success --eval-every 10 --eval-episodes 100 --out runs/small/rl
-
-# quantize
-rlrc quantize runs/small/rl/checkpoint --data runs/small/collect --decoder int4 --vision int4 --projector int4 --group-size 64 --rounding gptq --out runs/small/quantize
 
 # prune
 rlrc prune runs/small/dense/checkpoint --data runs/small/collect --keep-layers 3 --ratio 0.9 --ratio-of layer --round-to 64 --out runs/small/fewer-wider
@@ -68,7 +81,6 @@ rlrc prune runs/small/dense/checkpoint --data runs/small/collect --loss robot --
 rlrc sft --init runs/small/robot-loss --data runs/small/collect --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/robot-loss-sft
 
 # evaluate
-rlrc evaluate runs/small/dense/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --strips 3 --out runs/small/evaluation/dense
 rlrc evaluate runs/small/int8 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/int8
 rlrc evaluate runs/small/nf4 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/nf4
 rlrc evaluate runs/small/int4 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/int4
@@ -81,12 +93,7 @@ rlrc evaluate runs/small/llm-pruner-20-sft/checkpoint --set put25_choice,put25_c
 rlrc evaluate runs/small/flap-20 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/flap-20
 rlrc evaluate runs/small/flap-20-sft/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/flap-20-sft
 rlrc evaluate runs/small/dense/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --runtime vla-cache --out runs/small/evaluation/vla-cache
-rlrc evaluate runs/small/prune --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/pruned
-rlrc evaluate runs/small/recover/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/pruned-sft
 rlrc evaluate runs/small/recover-int8 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/pruned-sft-int8
-rlrc evaluate runs/small/recover-int4 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/pruned-sft-int4
-rlrc evaluate runs/small/rl/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --strips 3 --out runs/small/evaluation/rlrc
-rlrc evaluate runs/small/quantize --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/rlrc-4bit
 rlrc evaluate runs/small/fewer-wider-sft/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/fewer-wider
 rlrc evaluate runs/small/robot-loss-sft/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/robot-loss
 rlrc evaluate runs/small/dense/checkpoint --set put25_unseen_table,put25_texture_weak,put25_texture_strong,put25_whole_weak,put25_whole_strong,put25_unseen_object,put25_unseen_receptacle,put25_paraphrase,put25_second_object,put25_second_receptacle,put25_position,put25_initial_pose,put25_object_moved --episodes 100 --videos 0 --out runs/small/axes/dense

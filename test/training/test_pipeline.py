@@ -97,6 +97,27 @@ def test_the_chain_is_the_papers_order(tmp_path):
         assert stages[before].product in stages[after].inputs.values()
 
 
+def test_the_rows_that_matter_most_come_first(tmp_path):
+    """RLRC's own rows are made, played and timed before the first rival; axes come last."""
+    stages = [each.name for each in make_plan(PipelineConfig('nano', tmp_path).order)]
+    first_rival = stages.index('int8')
+    assert {f'evaluate-{name}' for name in CHAIN} | {'quantize', 'timing-chain'} <= {
+        *stages[:first_rival]}
+    assert not {f'evaluate-{name}' for name in ROWS if name not in CHAIN} & {*stages[:first_rival]}
+    assert stages[-5:] == ['axes-dense', 'axes-rlrc', 'axes-rlrc-4bit', 'timing', 'report']
+    chain = [each.name for each in make_plan(PipelineConfig('nano', tmp_path,
+                                                            rows=('chain',)).order)]
+    assert 'timing-chain' not in chain and 'timing' in chain, 'once is enough'
+
+
+def test_nano_keeps_what_the_table_counts_and_trains_in_bf16(tmp_path):
+    """PPO is rewarded for, kept by and judged by success at some step."""
+    stages = {each.name: each.config() for each in make_plan(
+        PipelineConfig('nano', tmp_path).order)}
+    assert stages['rl'].best_by == 'success_once' and stages['rl'].end_on_success
+    assert {stages[name].precision for name in ('dense', 'recover', 'wanda-20-sft')} == {'bf16'}
+
+
 @pytest.mark.parametrize('name', ['nano', 'small', 'openvla-7b'])
 def test_recipes_are_what_the_pipeline_would_run(name, monkeypatch):
     """recipes/NAME.sh is the dry run, letter for letter, and a shell reads it."""

@@ -228,6 +228,25 @@ def test_the_table_says_how_vla_cache_was_played_and_how_it_was_timed(tmp_path, 
     assert 'at its published reuse (31 %), whatever' in page
 
 
+def test_the_first_times_stand_until_all_rows_are_timed(tmp_path):
+    """RLRC's own rows are timed early; the whole table's turns replace them while they hold."""
+    folder = make_pipeline_folder(tmp_path / 'nano', ('pruned', 'int8'))
+    timed = {each.row.name for each in read_pipeline(folder).rows if each.timing}
+    assert timed == {'dense', 'pruned', 'int8'}
+    record = folder / 'pipeline' / 'timing.json'
+    whole = record.read_text()
+    record.unlink()
+    timed = {each.row.name for each in read_pipeline(folder).rows if each.timing}
+    assert timed == {'dense', 'pruned'}
+    record.write_text(whole)
+    make_tiny_checkpoint(folder / 'int8', 99)
+    rows = {each.row.name: each for each in read_pipeline(folder).rows}
+    assert rows['pruned'].timing and not rows['int8'].timing
+    make_tiny_checkpoint(folder / 'prune', 99)
+    rows = {each.row.name: each for each in read_pipeline(folder).rows}
+    assert rows['dense'].timing and not rows['pruned'].timing and rows['pruned'].times_outdated
+
+
 @pytest.mark.parametrize('notes', [None, ' \n', 'Too few steps.\n\nTry more.'])
 def test_a_goal_that_was_missed_is_never_passed_over(tmp_path, finished, caplog, notes):
     """Without a word on why, the page says that, and the command warns."""

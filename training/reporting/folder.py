@@ -25,6 +25,7 @@ import json
 from pathlib import Path
 
 from rlrc_training.content_hash import DONE, Hashes, MEMORY, RECORDS
+from rlrc_training.stages.plan import TIMED_FIRST
 from rlrc_training.stages.sources import by_source, in_words
 from rlrc_training.table_rows import ROWS
 
@@ -128,9 +129,21 @@ class PipelineFolder:
                 if not each.startswith('data') or folder in self._makers)
         return self._outdated[name]
 
+    def timed_by(self) -> str:
+        """
+        Return the stage whose times are shown: all rows', or as yet RLRC's own rows'.
+
+        Rows are told apart by times of the same turns, so one stage's are taken whole.
+        """
+        for name in ('timing', TIMED_FIRST):
+            if self.records.get(name, {}).get('state') == DONE and not self.outdated(name):
+                return name
+        return 'timing'
+
     def times_outdated(self, row: str) -> bool:
         """Tell whether a row was timed on another checkpoint than lies there today."""
-        record, folder = self.records.get('timing'), self.product(ROWS[row].stage)
+        name, folder = self.timed_by(), self.product(ROWS[row].stage)
+        record = self.records.get(name)
         names = list(record['options'].get('names', ())) if record else []
         if row not in names or folder is None:
             return False

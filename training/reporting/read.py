@@ -100,7 +100,7 @@ def read_pipeline(path: Path, allowed: Sequence[str] = ()) -> PipelineResult:
         what their stage wrote
     """
     folder = PipelineFolder(path, allowed)
-    timing = folder.results('timing', 'timing.json')
+    timing = folder.results(folder.timed_by(), 'timing.json')
     dense = (None if folder.outdated('evaluate-dense')
              else folder.results('evaluate-dense', 'results.json'))
     rows = tuple(_row(folder, name, timing, dense) for name in folder.plan['rows'])

@@ -20,7 +20,7 @@ the user gave. Options are the fields of the verb's own configuration, so they a
 before anything runs, and become the plain command that `--dry-run` prints.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 import shlex
@@ -33,7 +33,7 @@ from rlrc_training.reporting.config import ReportConfig
 from rlrc_training.rl_config import RlConfig
 from rlrc_training.sft_config import SftConfig
 from rlrc_training.stages.presets import SETTINGS, Settings
-from rlrc_training.table_rows import Row
+from rlrc_training.table_rows import CHAIN, Row
 from rlrc_training.timing import TimingConfig
 
 CONFIGS = {'collect': CollectConfig, 'sft': SftConfig, 'prune': PruneConfig, 'rl': RlConfig,
@@ -49,6 +49,8 @@ HOW_FAST = ('processes', 'threads', 'device', 'save_every', 'accumulate', 'micro
 """Options that are not part of what a stage's result depends on, unless it measures time."""
 GROWING = {'collect': ('episodes',), 'evaluate': ('episodes', 'episode_set', 'strips')}
 """Options that may change under what is there: the verb goes on with it."""
+TIMED_FIRST = 'timing-chain'
+"""The stage that times RLRC's own rows before the rivals are there; `timing` times all."""
 IN_CHECKPOINT = ('sft', 'rl')
 """Verbs whose product is OUT/checkpoint, not OUT."""
 RESUMABLE = ('collect', 'sft', 'rl', 'evaluate')
@@ -222,43 +224,58 @@ class _Plan:
 
     # ----------------------------------------------------------------- measures
 
-    def measure(self) -> None:
-        """Add evaluations, timing and the report."""
-        order, folder = self.order, self.order.out / 'evaluation'
+    def evaluate(self, rows: Iterable[Row]) -> None:
+        """Add an evaluation a row, on both sets."""
+        order = self.order
         sets = ','.join((self.settings.ind_set, self.settings.ood_set))
-        for row in order.rows:
+        for row in rows:
             chosen = {'checkpoint': self.make(row.stage), 'episode_set': sets,
                       'episodes': order.episodes, 'videos': 0}
             if row.runtime != 'eager':
                 chosen['runtime'] = row.runtime
             if row.name in ('dense', 'rlrc') and order.strips:
                 chosen['strips'] = order.strips
-            self.add(f'evaluate-{row.name}', 'evaluate', ['evaluate'], folder / row.name,
-                     **chosen)
-        if order.axis_episodes and self.settings.axes:
-            for row in order.rows:
-                if row.group in ('dense', 'rlrc'):
-                    self.add(f'axes-{row.name}', 'evaluate', ['evaluate'],
-                             order.out / 'axes' / row.name, checkpoint=self.make(row.stage),
-                             episode_set=','.join(self.settings.axes),
-                             episodes=order.axis_episodes, videos=0)
-        self.add('timing', 'timing', ['timing'], names=tuple(row.name for row in order.rows),
-                 checkpoints=tuple(self.make(row.stage) for row in order.rows),
-                 vla_cache=tuple(row.name for row in order.rows if row.runtime == 'vla-cache'))
-        self.add('report', 'report', ['report'], order.results, folder=order.out,
-                 allow_commit=order.allow_commit)
+            self.add(f'evaluate-{row.name}', 'evaluate', ['evaluate'],
+                     order.out / 'evaluation' / row.name, **chosen)
+
+    def axes(self, rows: Iterable[Row]) -> None:
+        """Add evaluations on every further axis, where there are any."""
+        for row in rows if self.order.axis_episodes and self.settings.axes else ():
+            if row.group in ('dense', 'rlrc'):
+                self.add(f'axes-{row.name}', 'evaluate', ['evaluate'],
+                         self.order.out / 'axes' / row.name, checkpoint=self.make(row.stage),
+                         episode_set=','.join(self.settings.axes),
+                         episodes=self.order.axis_episodes, videos=0)
+
+    def time(self, name: str, rows: Sequence[Row]) -> None:
+        """Add the timing of rows in turns."""
+        self.add(name, 'timing', ['timing'], names=tuple(row.name for row in rows),
+                 checkpoints=tuple(self.make(row.stage) for row in rows),
+                 vla_cache=tuple(row.name for row in rows if row.runtime == 'vla-cache'))
 
 
 def make_plan(order: Order) -> list[Stage]:
     """
     Return the stages in an order in which each finds its inputs.
 
+    RLRC's own rows are made, evaluated and timed before the rivals are: what is interrupted has
+    the rows that matter most.
+
     :raises ValueError: a verb refuses its options, or an override names no stage
     """
     plan = _Plan(order)
-    for row in order.rows:
-        plan.make(row.stage)
-    plan.measure()
+    own = [row for row in order.rows if row.name in CHAIN]
+    others = [row for row in order.rows if row.name not in CHAIN]
+    for rows in (own, others):
+        for row in rows:
+            plan.make(row.stage)
+        plan.evaluate(rows)
+        if rows is own and others and len(own) > 1:
+            plan.time(TIMED_FIRST, own)
+    plan.axes(order.rows)
+    plan.time('timing', order.rows)
+    plan.add('report', 'report', ['report'], order.results, folder=order.out,
+             allow_commit=order.allow_commit)
     groups = {each.name for each in fields(Settings)} | {stage.name for stage in plan.stages}
     for name in order.overrides:
         if name not in groups:

@@ -71,15 +71,18 @@ CHOICE = {'episode_set': 'put25_choice'}
 
 SETTINGS: dict[str, Settings] = {
     'nano': Settings(
+        # bf16 pays on a processor that multiplies it; docs/pipeline.md says what to set elsewhere.
         collect={**CHOICE, 'episodes': 3000},
         dense={**CHOICE, 'preset': 'choice', 'steps': 20000, 'batch_size': 32,
-               'learning_rate': 8e-4, 'eval_every': 4000, 'eval_episodes': 60},
+               'learning_rate': 8e-4, 'precision': 'bf16', 'eval_every': 4000,
+               'eval_episodes': 60},
         # Ten of twelve layers are pruned: 90 % of the whole decoder is not in them.
         prune={'ratio': 0.9, 'ratio_of': 'layer', 'round_to': 32},
         recover={**CHOICE, 'steps': 6000, 'batch_size': 32, 'learning_rate': 6e-4,
-                 'warmup_steps': 100, 'eval_every': 2000, 'eval_episodes': 60},
+                 'warmup_steps': 100, 'precision': 'bf16', 'eval_every': 2000,
+                 'eval_episodes': 60},
         rl={**CHOICE, 'total_timesteps': 102_400, 'num_envs': 8, 'end_on_success': True,
-            'eval_every': 10, 'eval_episodes': 60},
+            'best_by': 'success_once', 'eval_every': 10, 'eval_episodes': 60},
         # A CPU's own arithmetic is fp32; the goal is against bf16, told by its range over blocks.
         timing={'dtype': 'bfloat16', 'blocks': 12},
         keep_layers=3, **_schemes(32, 'int4')),
@@ -92,7 +95,8 @@ SETTINGS: dict[str, Settings] = {
         recover={**CHOICE, 'steps': 10_000, 'batch_size': 256, 'learning_rate': 3e-4,
                  'precision': 'bf16', 'eval_every': 2500, 'eval_episodes': 100, 'processes': 8},
         rl={**CHOICE, 'total_timesteps': 604_160, 'num_envs': 64, 'num_minibatches': 32,
-            'end_on_success': True, 'eval_every': 10, 'eval_episodes': 100},
+            'end_on_success': True, 'best_by': 'success_once', 'eval_every': 10,
+            'eval_episodes': 100},
         keep_layers=3, **_schemes(64, 'int4')),
     'openvla-7b': Settings(
         collect={'episode_set': 'official_ind', 'episodes': 16_384, 'image_size_px': 224},
