@@ -207,6 +207,26 @@ def test_a_whole_folder_without_a_record_is_not_trusted(config):
     assert (config.folder / 'outdated' / 'prune').is_dir()
 
 
+def test_another_spelling_of_a_folder_is_the_same_run(config, tmp_path, monkeypatch):
+    """What goes on is the verb's own run: it compares its options letter by letter."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'link').symlink_to(tmp_path)
+    commands = set()
+    for start in (Path(), Path('.', 'demos', '..'), tmp_path, tmp_path / 'link',
+                  tmp_path / 'out' / '..', Path('..', tmp_path.name)):
+        asked = PipelineConfig(
+            'tiny', start / 'out', (start / 'demos',), start / 'dense', rows=('rlrc',),
+            settings=(f'rl.init={start / "dense"}', f'recover.data=["{start / "demos"}"]'),
+            results=start / 'results')
+        commands.add('\n'.join(each.command for each in make_plan(asked.order)))
+    assert len(commands) == 1, 'one spelling'
+    assert str(tmp_path) not in commands.pop(), 'relative where it can be'
+    (tmp_path / 'big').symlink_to('/elsewhere')
+    assert PipelineConfig('tiny', tmp_path / 'big').out == Path('big')
+    away = PipelineConfig('tiny', Path('/elsewhere/x/../out'), init=Path('/elsewhere/official'))
+    assert (away.out, away.init) == (Path('/elsewhere/out'), Path('/elsewhere/official'))
+
+
 @pytest.mark.slow
 def test_an_interrupted_training_goes_on(config, tmp_path):
     """Ctrl-C in the middle of sft: its process ends, and the same command ends the training."""

@@ -16,6 +16,7 @@
 
 from dataclasses import dataclass
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,20 @@ import tyro
 
 PATHS = (*INPUTS, 'warm_start', 'token_ids')
 """Options of the verbs that are folders or files."""
+
+
+def usual(path: Path) -> Path:
+    """
+    Return a path in the one spelling that the verbs are given.
+
+    They refuse to go on under another one. Below the working folder it is relative, so that
+    provenance names no folders of this machine; a link to elsewhere keeps its name.
+    """
+    whole, here = Path(os.path.abspath(path)), Path.cwd()
+    for each in (Path(os.path.realpath(path)), whole):
+        if each.is_relative_to(here):
+            return each.relative_to(here)
+    return whole
 
 
 @dataclass(frozen=True)
@@ -85,6 +100,10 @@ class PipelineConfig:
             raise ValueError('preset openvla-7b starts from weights that you have: give --init '
                              'FOLDER (an official OpenVLA), or --dense FOLDER (fine-tuned)')
         self.overrides  # made here for its own bounds
+        for name in ('out', 'dense', 'init', 'results'):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, usual(getattr(self, name)))
+        object.__setattr__(self, 'data', tuple(map(usual, self.data)))
 
     @property
     def overrides(self) -> dict[str, dict[str, object]]:
@@ -103,9 +122,9 @@ class PipelineConfig:
             except ValueError:
                 parsed = value
             if isinstance(parsed, list):
-                parsed = tuple(parsed)
+                parsed = tuple(usual(Path(each)) if option in PATHS else each for each in parsed)
             elif option in PATHS and isinstance(parsed, str):
-                parsed = Path(parsed)
+                parsed = usual(Path(parsed))
             found.setdefault(stage, {})[option] = parsed
         return found
 
