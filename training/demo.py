@@ -50,6 +50,8 @@ import tyro
 HELD_OUT_SEEDS = 100_000
 """Seeds below belong to evaluation (rlrc_sim.suites.HELD_OUT_SEEDS, not imported here: it would
 load the simulator into a process that only listens)."""
+FIRST_SET = 'ind'
+"""Checkpoints whose provenance names no set are from before there was another."""
 BRING_UP_S = 180.0
 EPISODE_S = 120.0
 FILM_S = 120.0
@@ -75,6 +77,9 @@ class DemoConfig:
     """Held-out seed of the first episode; the next ones count up."""
     mode: Literal['lockstep', 'real_time'] = 'lockstep'
     """Whether the simulation waits for each answer or time passes as it does for a real arm."""
+    episode_set: str | None = None
+    """Family of worlds (docs/suite.md lists them); none: the one that the first checkpoint was
+    trained on."""
     instruction: str | None = None
     """Your own sentence, given in every episode instead of the task's; success is still judged by
     the task of the seed."""
@@ -123,25 +128,31 @@ def start_nodes(config: DemoConfig, checkpoint: CheckpointSummary) -> list[NodeP
     threads = os.environ.get('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 2) - 1)))
     environment = {'ROS_DOMAIN_ID': str(config.domain),
                    'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', 'OMP_NUM_THREADS': threads}
-    height_px, width_px = checkpoint.image_size_px
     lockstep = config.mode == 'lockstep'
     policy = {'checkpoint': str(checkpoint.folder), 'use_sim_time': True, 'lockstep': lockstep}
-    arm = {
-        'mode': config.mode, 'first_seed': config.seed, 'episodes': config.episodes,
-        'distinct_instructions': config.distinct and config.instruction is None,
-        'instruction': config.instruction or '', 'max_steps': config.max_steps,
-        'image_height_px': height_px, 'image_width_px': width_px,
-        'autostart': False, 'start_timeout_s': BRING_UP_S + EPISODE_S,
-        'step_timeout_s': PATIENCE_S, 'max_timeouts': 2, 'exit_when_done': True,
-        'record': True, 'record_path': str(config.out / 'demo')}
     if lockstep:
         policy['max_inference_s'] = PATIENCE_S
     return [
         NodeProcess('vla_node', 'rlrc_ros.nodes.vla_node',
                     [*arguments('vla.yaml', {}), *arguments('vla_sim.yaml', policy)],
                     config.out / 'vla_node.log', environment),
-        NodeProcess('sim_bridge', 'rlrc_sim.bridge_node', arguments('sim.yaml', arm),
+        NodeProcess('sim_bridge', 'rlrc_sim.bridge_node',
+                    arguments('sim.yaml', arm_parameters(config, checkpoint)),
                     config.out / 'sim_bridge.log', environment)]
+
+
+def arm_parameters(config: DemoConfig, checkpoint: CheckpointSummary) -> dict[str, object]:
+    """Return what sim_bridge is told beside its shipped parameters."""
+    height_px, width_px = checkpoint.image_size_px
+    return {
+        'mode': config.mode, 'episode_set': config.episode_set or trained_on(checkpoint),
+        'first_seed': config.seed, 'episodes': config.episodes,
+        'distinct_instructions': config.distinct and config.instruction is None,
+        'instruction': config.instruction or '', 'max_steps': config.max_steps,
+        'image_height_px': height_px, 'image_width_px': width_px,
+        'autostart': False, 'start_timeout_s': BRING_UP_S + EPISODE_S,
+        'step_timeout_s': PATIENCE_S, 'max_timeouts': 2, 'exit_when_done': True,
+        'record': True, 'record_path': str(config.out / 'demo')}
 
 
 def arguments(parameter_file: str, parameters: dict[str, object]) -> list[str]:
@@ -225,6 +236,13 @@ def _follow(conductor: Conductor, config: DemoConfig, sim_bridge: NodeProcess,
         conductor.listen(0.2)
 
 
+def trained_on(checkpoint: CheckpointSummary) -> str:
+    """Return the family of worlds that the last stage which names one was trained on."""
+    named = [stage['config']['episode_set'] for stage in checkpoint.provenance.get('stages', [])
+             if stage.get('config', {}).get('episode_set')]
+    return named[-1] if named else FIRST_SET
+
+
 def second_checkpoint(config: DemoConfig) -> Path | None:
     """Return the checkpoint that the first is compared with, or None."""
     if config.compare is not None or config.single or config.checkpoint is not None:
@@ -245,7 +263,9 @@ def main(argv: list[str] | None = None) -> int:
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
         config = tyro.cli(DemoConfig, args=argv, prog='rlrc demo', description=__doc__)
-        chosen = [(config, inspect(config.checkpoint or shipped_checkpoint()))]
+        first = inspect(config.checkpoint or shipped_checkpoint())
+        config = replace(config, episode_set=config.episode_set or trained_on(first))
+        chosen = [(config, first)]
         if (second := second_checkpoint(config)) is not None:
             chosen.append((replace(config, out=config.out / 'compare'), inspect(second)))
         runs = []

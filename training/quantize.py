@@ -51,7 +51,7 @@ from rlrc_ros.vla.config import QuantizationConfig, QUANTIZED_PARTS, VlaConfig
 from rlrc_ros.vla.inspection import statistics_document
 from rlrc_ros.vla.linear import QuantizedLinear
 from rlrc_ros.vla.model import skeleton, Vla
-from rlrc_ros.vla.quantized import linear_layers
+from rlrc_ros.vla.quantized import linear_layers, replace_layer, stem_convolutions, UnfoldedConv
 from rlrc_training import byte_table, fidelity
 from rlrc_training.answered_frames import AnsweredFrames, load_answered, teacher_forced
 from rlrc_training.byte_table import check_group_size, MIB, Variant
@@ -100,6 +100,9 @@ class QuantizeConfig:
     """Keep the embedding table in host memory (exact)."""
     prefill: str = 'packed'
     """bf16 keeps the decoder's weights in bf16 as well, 2 bytes each, and prefills with them."""
+    stem: bool = False
+    """Store the towers' larger convolutions in the vision's scheme too: of small towers they are a
+    third, of ViTs next to nothing."""
     device: str = 'auto'
     """Where weights are rounded and frames run: `auto`, `cpu` or `cuda`. At 7B a CPU takes hours.
     """
@@ -143,7 +146,7 @@ class QuantizeConfig:
         """Return what config.json will say."""
         return QuantizationConfig(self.decoder, self.head, self.vision, self.projector,
                                   self.group_size, self.action_head, self.host_embeddings,
-                                  self.prefill)
+                                  self.prefill, self.stem)
 
 
 # -------------------------------------------------------------------- the work
@@ -152,8 +155,14 @@ class QuantizeConfig:
 def lean(model: Vla, record: QuantizationConfig) -> Vla:
     """Return the model with its head cut and its table kept aside as the record says, in bf16."""
     config = model.config
-    plain = replace(record, **dict.fromkeys(QUANTIZED_PARTS, 'bf16'))
+    plain = replace(record, **dict.fromkeys(QUANTIZED_PARTS, 'bf16'), stem=False)
     result, weights = skeleton(replace(config, quantization=plain)), model.state_dict()
+    if record.stem:
+        for name, layer in list(stem_convolutions(result)):
+            replace_layer(result, name, UnfoldedConv(layer))
+            weights[f'{name}.linear.weight'] = weights.pop(f'{name}.weight').flatten(1)
+            if layer.bias is not None:
+                weights[f'{name}.linear.bias'] = weights.pop(f'{name}.bias')
     head = 'language_model.lm_head.weight'
     if record.action_head:
         end = config.action.vocab_end

@@ -251,6 +251,8 @@ class QuantizationConfig:
     prefill: str = 'packed'
     """`bf16` keeps the decoder's weights in bf16 too, for the many rows of a prefill; `packed`
     has one copy."""
+    stem: bool = False
+    """The towers' larger convolutions are stored in the vision's scheme as well."""
 
     def __post_init__(self) -> None:
         for part in QUANTIZED_PARTS:
@@ -262,9 +264,12 @@ class QuantizationConfig:
                  f'{", ".join(map(str, GROUP_SIZES))}')
         _require(self.prefill in PREFILLS, f'prefill {self.prefill!r} is not known; there are: '
                  f'{", ".join(PREFILLS)}')
-        for name in ('action_head', 'host_embeddings'):
+        for name in ('action_head', 'host_embeddings', 'stem'):
             _require(isinstance(getattr(self, name), bool),
                      f'{name} is true or false, got {getattr(self, name)!r}')
+        _require(not self.stem or self.vision != 'bf16',
+                 "stem stores convolutions in the vision's scheme, which is bf16; give vision "
+                 f'one of {", ".join(scheme for scheme in SCHEMES if scheme != "bf16")}')
 
 
 @dataclass(frozen=True)

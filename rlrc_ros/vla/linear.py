@@ -102,7 +102,7 @@ class QuantizedLinear(nn.Module):
         """Map (..., K) to (..., N)."""
         if not self.packed:  # stored but not packed: right, and slow
             return functional.linear(x, self.dequantize().to(x.dtype), self.bias)
-        rows = x.reshape(-1, self.in_features)
+        rows = x.reshape(-1, self.in_features).contiguous()
         if self.dense is not None and len(rows) > PACKED_MOST_ROWS:
             y = functional.linear(rows.to(torch.bfloat16), self.dense)
         else:

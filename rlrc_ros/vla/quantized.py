@@ -21,6 +21,7 @@ table on the host are exact: they leave out what acting never reads, or keep it 
 """
 
 from collections.abc import Iterator
+import math
 
 from rlrc_ros.vla.config import QuantizationConfig, VlaConfig
 from rlrc_ros.vla.linear import Int4Linear, Int8Linear, LlmInt8Linear, Nf4Linear, QuantizedLinear
@@ -31,6 +32,9 @@ from torch.nn import functional
 PART_STARTS = {'decoder': 'language_model.model.layers.', 'head': 'language_model.lm_head',
                'vision': 'vision_backbone.', 'projector': 'projector.'}
 """Where each part's linear layers are, by how their names begin."""
+STEM_INPUTS = 256
+"""A convolution whose output looks at so many numbers is worth storing in few bits; the first ones
+of a stem have 27 and 144, and hold next to nothing."""
 EMBEDDINGS = 'language_model.model.embed_tokens.weight'
 
 
@@ -63,6 +67,32 @@ class HostEmbedding(nn.Embedding):
         return functional.embedding(action_ids - self._low, self.action_rows)
 
 
+class UnfoldedConv(nn.Module):
+    """A convolution as a linear layer over the numbers that each output looks at."""
+
+    def __init__(self, conv: nn.Conv2d):
+        super().__init__()
+        self.window = {'kernel_size': conv.kernel_size, 'stride': conv.stride,
+                       'padding': conv.padding}
+        self.linear = nn.Linear(
+            conv.in_channels * math.prod(conv.kernel_size), conv.out_channels,
+            conv.bias is not None)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, C, H, W) to (B, N, H', W')."""
+        sides = [(side + 2 * padding - size) // stride + 1 for side, size, stride, padding in zip(
+            x.shape[-2:], *(self.window[name] for name in ('kernel_size', 'stride', 'padding')))]
+        rows = functional.unfold(x, **self.window).transpose(1, 2)  # (B, H' W', C x window)
+        return self.linear(rows).transpose(1, 2).unflatten(2, sides)
+
+
+def stem_convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
+    """Yield name and layer of every convolution that is worth storing in few bits."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d) and module.weight[0].numel() >= STEM_INPUTS:
+            yield name, module
+
+
 def part_of(name: str) -> str | None:
     """Return the part that a layer of this name belongs to, if any is quantised by parts."""
     return next((part for part, start in PART_STARTS.items() if name.startswith(start)), None)
@@ -85,6 +115,12 @@ def make_layer(scheme: str, in_features: int, out_features: int, bias: bool,
     return kind(in_features, out_features, bias)
 
 
+def replace_layer(model: nn.Module, name: str, layer: nn.Module) -> None:
+    """Put a layer in the place of the one of that name."""
+    parent, _, child = name.rpartition('.')
+    setattr(model.get_submodule(parent), child, layer)
+
+
 def rebuild(model: nn.Module, config: VlaConfig) -> None:
     """Replace the layers of a freshly built model as config.quantization says."""
     record: QuantizationConfig = config.quantization
@@ -94,11 +130,13 @@ def rebuild(model: nn.Module, config: VlaConfig) -> None:
     if record.host_embeddings:
         language.model.embed_tokens = HostEmbedding(
             decoder.vocab_size, decoder.hidden_size, action.vocab_end, action.bins)
+    if record.stem:
+        for name, layer in list(stem_convolutions(model)):
+            replace_layer(model, name, UnfoldedConv(layer))
     for name, part, layer in list(linear_layers(model)):
         scheme = getattr(record, part)
         if scheme != 'bf16':
-            parent, _, child = name.rpartition('.')
-            setattr(model.get_submodule(parent), child, make_layer(
+            replace_layer(model, name, make_layer(
                 scheme, layer.in_features, layer.out_features, layer.bias is not None,
                 record.group_size))
 

@@ -20,6 +20,7 @@ import numpy as np
 from official_folders import tiny_official_folder, tiny_official_weights
 import pytest
 from rlrc_ros.types import Observation
+from rlrc_ros.vla import quantized
 from rlrc_ros.vla.checkpoint import (
     CheckpointError,
     inspect,
@@ -29,10 +30,12 @@ from rlrc_ros.vla.checkpoint import (
 )
 from rlrc_ros.vla.config import QuantizationConfig
 from rlrc_ros.vla.description import describe, weights_on_gpu
+from rlrc_ros.vla.linear import Int4Linear
 from rlrc_ros.vla.policy import Policy
 from rlrc_ros.vla.quantized import linear_layers
 from rlrc_training.quantize import quantize, quantize_model, QuantizeConfig
 from safetensors.torch import load_file, save_file
+from synthetic_demos import make_demonstrations
 from tiny_vla import DATASET, make_tiny_checkpoint, tiny_statistics
 import torch
 
@@ -129,6 +132,33 @@ def test_a_quantised_folder_answers_as_its_dequantised_weights(folder, tmp_path,
     assert float((found - wanted).norm() / wanted.norm()) < 2e-2
 
 
+@pytest.mark.parametrize('rounding', ['hqq', 'gptq'])
+def test_a_stem_is_stored_in_few_bits(folder, tmp_path, monkeypatch, rounding):
+    """Its larger convolutions answer as such with the rounded weights, and take fewer bytes."""
+    monkeypatch.setattr(quantized, 'STEM_INPUTS', 100)  # tiny's last one has 144
+    data = make_demonstrations(tmp_path / 'demos') if rounding == 'gptq' else None
+    towers = [_quantize(folder, tmp_path / f'q{stem}', vision='int4', stem=stem, data=data,
+                        rounding=rounding, calibration_frames=4, fidelity_frames=4)
+              for stem in (False, True)]
+    assert inspect(towers[1]).weight_bytes < inspect(towers[0]).weight_bytes
+    assert inspect(towers[1]).parts == inspect(towers[0]).parts
+    opened, dense = (open_checkpoint(each).model for each in (towers[1], folder))
+    stems = [name.removesuffix('.linear') for name, _, _ in linear_layers(opened)
+             if 'patch_embed' in name]
+    assert len(stems) == 2
+    tensors = load_file(towers[1] / 'model.safetensors')
+    for name in stems:
+        conv = dense.get_submodule(name)
+        layer = Int4Linear(144, len(conv.weight), True, 32)
+        layer.load_state_dict({key.rpartition('.')[2]: each for key, each in tensors.items()
+                               if key.startswith(f'{name}.linear.')})
+        conv.weight.data = layer.dequantize().view_as(conv.weight)
+        x = torch.randn(1, conv.in_channels, 8, 6)
+        wanted, found = conv(x), opened.get_submodule(name)(x)
+        assert found.shape == wanted.shape
+        assert float((found - wanted).norm() / wanted.norm()) < 2e-2
+
+
 def test_a_prefill_in_bf16_keeps_both(folder, tmp_path):
     """The decoder has its dense copy, nothing else has, and the description counts it."""
     packed = _quantize(folder, tmp_path / 'a', vision='int4')
@@ -171,6 +201,7 @@ def _edit(path, change):
 @pytest.mark.parametrize(('field', 'value', 'words'), [
     ('decoder', 'int3', "'int3'.*int4"), ('group_size', 100, '100.*32, 64, 128, 256'),
     ('prefill', 'fp8', "'fp8'.*packed"), ('action_head', 1, 'true or false'),
+    ('stem', True, 'vision.*int8'),
     ('colour', 'red', 'colour')])
 def test_a_strange_record_is_refused(folder, tmp_path, field, value, words):
     """A scheme, size or field that is not known is named before weights are read."""
