@@ -58,13 +58,15 @@ class Settings:
     axes: tuple[str, ...] = AXES
 
 
-def _schemes(group_size: int, vision: str) -> dict[str, Options]:
+def _schemes(group_size: int, vision: str, **also: bool) -> dict[str, Options]:
     """Return int4 (calibrated), int8 and NF4, on decoder, vision and projector."""
     return {
         'int4': {'decoder': 'int4', 'vision': vision, 'projector': vision,
-                 'group_size': group_size, 'rounding': 'gptq'},
-        'int8': {'decoder': 'int8', 'vision': 'int8', 'projector': 'int8', 'rounding': 'nearest'},
-        'nf4': {'decoder': 'nf4', 'vision': 'nf4', 'projector': 'nf4', 'rounding': 'nearest'}}
+                 'group_size': group_size, 'rounding': 'gptq', **also},
+        'int8': {'decoder': 'int8', 'vision': 'int8', 'projector': 'int8',
+                 'rounding': 'nearest', **also},
+        'nf4': {'decoder': 'nf4', 'vision': 'nf4', 'projector': 'nf4', 'rounding': 'nearest',
+                **also}}
 
 
 CHOICE = {'episode_set': 'put25_choice'}
@@ -85,7 +87,7 @@ SETTINGS: dict[str, Settings] = {
             'best_by': 'success_once', 'eval_every': 10, 'eval_episodes': 60},
         # A CPU's own arithmetic is fp32; the goal is against bf16, told by its range over blocks.
         timing={'dtype': 'bfloat16', 'blocks': 12},
-        keep_layers=3, **_schemes(32, 'int4')),
+        keep_layers=3, **_schemes(32, 'int4', stem=True)),
     'small': Settings(
         collect={**CHOICE, 'episodes': 16_384, 'image_size_px': 192},
         dense={**CHOICE, 'preset': 'small', 'steps': 60_000, 'batch_size': 256,
@@ -97,7 +99,7 @@ SETTINGS: dict[str, Settings] = {
         rl={**CHOICE, 'total_timesteps': 604_160, 'num_envs': 64, 'num_minibatches': 32,
             'end_on_success': True, 'best_by': 'success_once', 'eval_every': 10,
             'eval_episodes': 100},
-        keep_layers=3, **_schemes(64, 'int4')),
+        keep_layers=3, **_schemes(64, 'int4', stem=True)),
     'openvla-7b': Settings(
         collect={'episode_set': 'official_ind', 'episodes': 16_384, 'image_size_px': 224},
         # OpenVLA's own loss and RL4VLA's adapters.
