@@ -486,6 +486,7 @@ def test_a_killed_pipeline_takes_its_stage_with_it(tmp_path):
 
 @pytest.mark.sim
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # nine processes one after the other
 def test_a_whole_tiny_pipeline(tmp_path):
     """Dense SFT, prune, SFT, RL, quantise, evaluate, time, report: every stage's real verb."""
     demos = make_demonstrations(tmp_path / 'demos')
