@@ -17,13 +17,13 @@ rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect --ratio 0.9 --rat
 rlrc sft --init runs/nano/prune --data runs/nano/collect --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 6000 --batch-size 32 --learning-rate 0.0006 --warmup-steps 100 --precision bf16 --eval-every 2000 --eval-episodes 60 --out runs/nano/recover
 
 # quantize
-rlrc quantize runs/nano/recover/checkpoint --data runs/nano/collect --decoder int4 --vision int4 --projector int4 --group-size 32 --rounding gptq --stem --out runs/nano/recover-int4
+rlrc quantize runs/nano/recover/checkpoint --data runs/nano/collect --decoder int4 --vision int4 --projector int4 --group-size 32 --rounding gptq --stem --embeddings int8 --out runs/nano/recover-int4
 
 # rl
 rlrc rl --init runs/nano/recover/checkpoint --bc demonstrations --data runs/nano/collect --episode-set put25_choice --total-timesteps 102400 --num-envs 8 --end-on-success --best-by success_once --eval-every 10 --eval-episodes 60 --out runs/nano/rl
 
 # quantize
-rlrc quantize runs/nano/rl/checkpoint --data runs/nano/collect --decoder int4 --vision int4 --projector int4 --group-size 32 --rounding gptq --stem --out runs/nano/quantize
+rlrc quantize runs/nano/rl/checkpoint --data runs/nano/collect --decoder int4 --vision int4 --projector int4 --group-size 32 --rounding gptq --stem --embeddings int8 --out runs/nano/quantize
 
 # evaluate
 rlrc evaluate runs/nano/dense/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --strips 3 --out runs/nano/evaluation/dense
@@ -37,9 +37,9 @@ rlrc evaluate runs/nano/quantize --set put25_choice,put25_choice_ood --episodes 
 rlrc timing runs/nano/dense/checkpoint runs/nano/prune runs/nano/recover/checkpoint runs/nano/recover-int4 runs/nano/rl/checkpoint runs/nano/quantize --names dense pruned pruned-sft pruned-sft-int4 rlrc rlrc-4bit --dtype bfloat16 --blocks 12 --out runs/nano/timing-chain
 
 # quantize
-rlrc quantize runs/nano/dense/checkpoint --data runs/nano/collect --decoder int8 --vision int8 --projector int8 --rounding nearest --stem --out runs/nano/int8
-rlrc quantize runs/nano/dense/checkpoint --data runs/nano/collect --decoder nf4 --vision nf4 --projector nf4 --rounding nearest --stem --out runs/nano/nf4
-rlrc quantize runs/nano/dense/checkpoint --data runs/nano/collect --decoder int4 --vision int4 --projector int4 --group-size 32 --rounding gptq --stem --out runs/nano/int4
+rlrc quantize runs/nano/dense/checkpoint --data runs/nano/collect --decoder int8 --vision int8 --projector int8 --rounding nearest --stem --embeddings int8 --out runs/nano/int8
+rlrc quantize runs/nano/dense/checkpoint --data runs/nano/collect --decoder nf4 --vision nf4 --projector nf4 --rounding nearest --stem --embeddings int8 --out runs/nano/nf4
+rlrc quantize runs/nano/dense/checkpoint --data runs/nano/collect --decoder int4 --vision int4 --projector int4 --group-size 32 --rounding gptq --stem --embeddings int8 --out runs/nano/int4
 
 # prune
 rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect --method magnitude --ratio 0.2 --ratio-of decoder --out runs/nano/magnitude-20
@@ -66,7 +66,7 @@ rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect --method flap --r
 rlrc sft --init runs/nano/flap-20 --data runs/nano/collect --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 6000 --batch-size 32 --learning-rate 0.0006 --warmup-steps 100 --precision bf16 --eval-every 2000 --eval-episodes 60 --out runs/nano/flap-20-sft
 
 # quantize
-rlrc quantize runs/nano/recover/checkpoint --data runs/nano/collect --decoder int8 --vision int8 --projector int8 --rounding nearest --stem --out runs/nano/recover-int8
+rlrc quantize runs/nano/recover/checkpoint --data runs/nano/collect --decoder int8 --vision int8 --projector int8 --rounding nearest --stem --embeddings int8 --out runs/nano/recover-int8
 
 # prune
 rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect --keep-layers 3 --ratio 0.9 --ratio-of layer --round-to 32 --out runs/nano/fewer-wider

@@ -17,13 +17,13 @@ rlrc prune runs/small/dense/checkpoint --data runs/small/collect --ratio 0.9 --r
 rlrc sft --init runs/small/prune --data runs/small/collect --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/recover
 
 # quantize
-rlrc quantize runs/small/recover/checkpoint --data runs/small/collect --decoder int4 --vision int4 --projector int4 --group-size 64 --rounding gptq --stem --out runs/small/recover-int4
+rlrc quantize runs/small/recover/checkpoint --data runs/small/collect --decoder int4 --vision int4 --projector int4 --group-size 64 --rounding gptq --stem --embeddings int8 --out runs/small/recover-int4
 
 # rl
 rlrc rl --init runs/small/recover/checkpoint --bc demonstrations --data runs/small/collect --episode-set put25_choice --total-timesteps 604160 --num-envs 64 --num-minibatches 32 --end-on-success --best-by success_once --eval-every 10 --eval-episodes 100 --out runs/small/rl
 
 # quantize
-rlrc quantize runs/small/rl/checkpoint --data runs/small/collect --decoder int4 --vision int4 --projector int4 --group-size 64 --rounding gptq --stem --out runs/small/quantize
+rlrc quantize runs/small/rl/checkpoint --data runs/small/collect --decoder int4 --vision int4 --projector int4 --group-size 64 --rounding gptq --stem --embeddings int8 --out runs/small/quantize
 
 # evaluate
 rlrc evaluate runs/small/dense/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --strips 3 --out runs/small/evaluation/dense
@@ -37,9 +37,9 @@ rlrc evaluate runs/small/quantize --set put25_choice,put25_choice_ood --episodes
 rlrc timing runs/small/dense/checkpoint runs/small/prune runs/small/recover/checkpoint runs/small/recover-int4 runs/small/rl/checkpoint runs/small/quantize --names dense pruned pruned-sft pruned-sft-int4 rlrc rlrc-4bit --out runs/small/timing-chain
 
 # quantize
-rlrc quantize runs/small/dense/checkpoint --data runs/small/collect --decoder int8 --vision int8 --projector int8 --rounding nearest --stem --out runs/small/int8
-rlrc quantize runs/small/dense/checkpoint --data runs/small/collect --decoder nf4 --vision nf4 --projector nf4 --rounding nearest --stem --out runs/small/nf4
-rlrc quantize runs/small/dense/checkpoint --data runs/small/collect --decoder int4 --vision int4 --projector int4 --group-size 64 --rounding gptq --stem --out runs/small/int4
+rlrc quantize runs/small/dense/checkpoint --data runs/small/collect --decoder int8 --vision int8 --projector int8 --rounding nearest --stem --embeddings int8 --out runs/small/int8
+rlrc quantize runs/small/dense/checkpoint --data runs/small/collect --decoder nf4 --vision nf4 --projector nf4 --rounding nearest --stem --embeddings int8 --out runs/small/nf4
+rlrc quantize runs/small/dense/checkpoint --data runs/small/collect --decoder int4 --vision int4 --projector int4 --group-size 64 --rounding gptq --stem --embeddings int8 --out runs/small/int4
 
 # prune
 rlrc prune runs/small/dense/checkpoint --data runs/small/collect --method magnitude --ratio 0.2 --ratio-of decoder --out runs/small/magnitude-20
@@ -66,7 +66,7 @@ rlrc prune runs/small/dense/checkpoint --data runs/small/collect --method flap -
 rlrc sft --init runs/small/flap-20 --data runs/small/collect --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/flap-20-sft
 
 # quantize
-rlrc quantize runs/small/recover/checkpoint --data runs/small/collect --decoder int8 --vision int8 --projector int8 --rounding nearest --stem --out runs/small/recover-int8
+rlrc quantize runs/small/recover/checkpoint --data runs/small/collect --decoder int8 --vision int8 --projector int8 --rounding nearest --stem --embeddings int8 --out runs/small/recover-int8
 
 # prune
 rlrc prune runs/small/dense/checkpoint --data runs/small/collect --keep-layers 3 --ratio 0.9 --ratio-of layer --round-to 64 --out runs/small/fewer-wider

@@ -51,14 +51,20 @@ from rlrc_ros.vla.config import QuantizationConfig, QUANTIZED_PARTS, VlaConfig
 from rlrc_ros.vla.inspection import statistics_document
 from rlrc_ros.vla.linear import QuantizedLinear
 from rlrc_ros.vla.model import skeleton, Vla
-from rlrc_ros.vla.quantized import linear_layers, replace_layer, stem_convolutions, UnfoldedConv
+from rlrc_ros.vla.quantized import (
+    EMBEDDINGS,
+    linear_layers,
+    replace_layer,
+    stem_convolutions,
+    UnfoldedConv,
+)
 from rlrc_training import byte_table, fidelity
 from rlrc_training.answered_frames import AnsweredFrames, load_answered, teacher_forced
 from rlrc_training.byte_table import check_group_size, MIB, Variant
 from rlrc_training.command_line import run_verb
 from rlrc_training.data import episode_paths
 from rlrc_training.provenance import machine, package_versions, source_commit
-from rlrc_training.rounding import ROUNDINGS, stored_tensors
+from rlrc_training.rounding import int8_tensors, ROUNDINGS, stored_tensors
 import torch
 import tyro
 
@@ -100,6 +106,8 @@ class QuantizeConfig:
     """Keep the embedding table in host memory (exact)."""
     prefill: str = 'packed'
     """bf16 keeps the decoder's weights in bf16 as well, 2 bytes each, and prefills with them."""
+    embeddings: str = 'bf16'
+    """Scheme of the embedding table, bf16 or int8: one scale a row, to the nearest."""
     stem: bool = False
     """Store the towers' larger convolutions in the vision's scheme too: of small towers they are a
     third, of ViTs next to nothing."""
@@ -146,7 +154,7 @@ class QuantizeConfig:
         """Return what config.json will say."""
         return QuantizationConfig(self.decoder, self.head, self.vision, self.projector,
                                   self.group_size, self.action_head, self.host_embeddings,
-                                  self.prefill, self.stem)
+                                  self.prefill, self.stem, self.embeddings)
 
 
 # -------------------------------------------------------------------- the work
@@ -155,7 +163,8 @@ class QuantizeConfig:
 def lean(model: Vla, record: QuantizationConfig) -> Vla:
     """Return the model with its head cut and its table kept aside as the record says, in bf16."""
     config = model.config
-    plain = replace(record, **dict.fromkeys(QUANTIZED_PARTS, 'bf16'), stem=False)
+    plain = replace(record, **dict.fromkeys(QUANTIZED_PARTS, 'bf16'), stem=False,
+                    embeddings='bf16')
     result, weights = skeleton(replace(config, quantization=plain)), model.state_dict()
     if record.stem:
         for name, layer in list(stem_convolutions(result)):
@@ -229,6 +238,9 @@ def quantize_model(dense: Vla, record: QuantizationConfig, rounding: str,
                 layer.load_state_dict({key.rpartition('.')[2]: each for key, each in state.items()
                                        if key.startswith(f'{name}.')}, assign=True)
                 model.get_submodule(name).weight.data = layer.dequantize().to(weight.dtype)
+    if record.embeddings == 'int8':
+        table = int8_tensors(state.pop(f'{EMBEDDINGS}weight'), 'nearest', None)
+        state |= {f'{EMBEDDINGS}{name}': each for name, each in table.items()}
     target.load_state_dict(state, assign=True)
     return target.eval().requires_grad_(False)
 

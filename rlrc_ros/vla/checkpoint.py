@@ -82,10 +82,10 @@ def open_checkpoint(folder: str | Path, device: str | torch.device = 'cpu',
     tensors = stored_tensors(summary.folder, summary.layout)
     packed = {name: buffer.dtype for name, buffer in model.named_buffers()}
     record = summary.config.quantization
-    on_host = {EMBEDDINGS} if record is not None and record.host_embeddings else set()
+    on_host = EMBEDDINGS if record is not None and record.host_embeddings else ()
     model.load_state_dict({
         name: read_tensor(name, tensors[name], packed.get(name, dtype),
-                          'cpu' if name in on_host else device)
+                          'cpu' if name.startswith(on_host) else device)
         for name in model.state_dict()}, assign=True)
     if record is not None:
         try:

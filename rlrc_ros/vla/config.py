@@ -30,6 +30,7 @@ SCHEMES = ('bf16', 'int4', 'int8', 'nf4', 'llm.int8')
 QUANTIZED_PARTS = ('decoder', 'head', 'vision', 'projector')
 GROUP_SIZES = (32, 64, 128, 256)
 """What torch's int4 kernels know, on CPU and CUDA."""
+TABLE_SCHEMES = ('bf16', 'int8')
 PREFILLS = ('packed', 'bf16')
 RESIZE_STRATEGIES = ('resize-naive', 'letterbox', 'resize-crop')
 MAIN_CAMERA = 'image'
@@ -253,6 +254,8 @@ class QuantizationConfig:
     has one copy."""
     stem: bool = False
     """The towers' larger convolutions are stored in the vision's scheme as well."""
+    embeddings: str = 'bf16'
+    """Scheme of the embedding table: `int8` has one scale a row, on the host alone."""
 
     def __post_init__(self) -> None:
         for part in QUANTIZED_PARTS:
@@ -267,6 +270,12 @@ class QuantizationConfig:
         for name in ('action_head', 'host_embeddings', 'stem'):
             _require(isinstance(getattr(self, name), bool),
                      f'{name} is true or false, got {getattr(self, name)!r}')
+        _require(self.embeddings in TABLE_SCHEMES,
+                 f'embeddings {self.embeddings!r} is no scheme of the table; there are: '
+                 f'{", ".join(TABLE_SCHEMES)}')
+        _require(self.embeddings == 'bf16' or self.host_embeddings,
+                 f'embeddings {self.embeddings} are looked up on the host: host_embeddings must '
+                 'be true')
         _require(not self.stem or self.vision != 'bf16',
                  "stem stores convolutions in the vision's scheme, which is bf16; give vision "
                  f'one of {", ".join(scheme for scheme in SCHEMES if scheme != "bf16")}')

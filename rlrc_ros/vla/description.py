@@ -79,7 +79,8 @@ def quantization_line(record: QuantizationConfig) -> str:
     parts = [f'{part} {getattr(record, part)}' + group * (getattr(record, part) == 'int4')
              for part in QUANTIZED_PARTS]
     parts += ['head of action ids alone'] * record.action_head
-    parts += ['embeddings on the host'] * record.host_embeddings
+    scheme = '' if record.embeddings == 'bf16' else f' {record.embeddings}'
+    parts += [f'embeddings{scheme} on the host'] * record.host_embeddings
     return ', '.join([*parts, f'prefill {record.prefill}'])
 
 

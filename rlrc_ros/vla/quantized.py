@@ -35,7 +35,8 @@ PART_STARTS = {'decoder': 'language_model.model.layers.', 'head': 'language_mode
 STEM_INPUTS = 256
 """A convolution whose output looks at so many numbers is worth storing in few bits; the first ones
 of a stem have 27 and 144, and hold next to nothing."""
-EMBEDDINGS = 'language_model.model.embed_tokens.weight'
+EMBEDDINGS = 'language_model.model.embed_tokens.'
+"""How the names of the embedding table's tensors begin."""
 
 
 class HostEmbedding(nn.Embedding):
@@ -53,18 +54,59 @@ class HostEmbedding(nn.Embedding):
         self._low, self._end = action_end - bins, action_end
         self.register_buffer('action_rows', None, persistent=False)
 
-    def place(self, device: torch.device) -> None:
+    @property
+    def device(self) -> torch.device:
+        """Return where the table is."""
+        return self.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return what its rows are looked up in."""
+        return self.weight.dtype
+
+    def rows(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Return embeddings (..., E) of ids (...) beside the table, where both are."""
+        return functional.embedding(input_ids, self.weight)
+
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
         """Keep the action ids' rows on the device."""
-        self.action_rows = self.weight.detach()[self._low:self._end].to(device)
+        ids = torch.arange(self._low, self._end, device=self.device)
+        self.action_rows = self.rows(ids).detach().to(device, dtype)
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Return embeddings (..., E) of ids (...), where the ids are."""
-        rows = functional.embedding(input_ids.to(self.weight.device), self.weight)
-        return rows.to(input_ids.device)
+        return self.rows(input_ids.to(self.device)).to(input_ids.device)
 
     def embed_actions(self, action_ids: torch.Tensor) -> torch.Tensor:
         """Return embeddings (..., E) of action ids (...), without asking the host."""
         return functional.embedding(action_ids - self._low, self.action_rows)
+
+
+class Int8HostEmbedding(HostEmbedding):
+    """The same with a byte a number and a scale a row."""
+
+    def __init__(self, vocab_size: int, hidden_size: int, action_end: int, bins: int):
+        super().__init__(vocab_size, hidden_size, action_end, bins)
+        del self.weight
+        self.logical_parameters = vocab_size * hidden_size
+        self.register_buffer('weight_int8', torch.empty(
+            vocab_size, hidden_size, dtype=torch.int8))
+        self.register_buffer('weight_scale', torch.empty(vocab_size, dtype=torch.bfloat16))
+
+    @property
+    def device(self) -> torch.device:
+        """Return where the table is."""
+        return self.weight_int8.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return what its rows are looked up in: the model's dtype once it is placed."""
+        return torch.float32 if self.action_rows is None else self.action_rows.dtype
+
+    def rows(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Return embeddings (..., E) of ids (...) beside the table, where both are."""
+        whole = self.weight_int8[input_ids].float() * self.weight_scale[input_ids, None].float()
+        return whole.to(self.dtype)
 
 
 class UnfoldedConv(nn.Module):
@@ -128,7 +170,8 @@ def rebuild(model: nn.Module, config: VlaConfig) -> None:
     if record.action_head:
         language.lm_head = nn.Linear(decoder.hidden_size, action.bins, bias=False)
     if record.host_embeddings:
-        language.model.embed_tokens = HostEmbedding(
+        table = Int8HostEmbedding if record.embeddings == 'int8' else HostEmbedding
+        language.model.embed_tokens = table(
             decoder.vocab_size, decoder.hidden_size, action.vocab_end, action.bins)
     if record.stem:
         for name, layer in list(stem_convolutions(model)):
@@ -148,7 +191,8 @@ def pack(model: nn.Module, config: VlaConfig, device: torch.device) -> None:
         if isinstance(layer, QuantizedLinear):
             layer.pack(keep_dense=part == 'decoder' and record.prefill == 'bf16')
     if record.host_embeddings:
-        model.language_model.model.embed_tokens.place(device)
+        language = model.language_model.model
+        language.embed_tokens.place(device, language.norm.weight.dtype)
 
 
 def _by_part(counts: dict[str, int], parts: dict[str, str]) -> dict[str, int]:
@@ -164,8 +208,8 @@ def parameters_by_part(model: nn.Module, parts: dict[str, str]) -> dict[str, int
 
     :param parts: part by how its tensors' names begin; the first that fits counts
     """
-    layers = {f'{name}.': layer for name, _, layer in linear_layers(model)
-              if isinstance(layer, QuantizedLinear)}
+    layers = {f'{name}.': layer for name, layer in model.named_modules()
+              if isinstance(layer, (QuantizedLinear, Int8HostEmbedding))}
     counts = {name: layer.logical_parameters for name, layer in layers.items()}
     counts |= {name: each.numel() for name, each in model.named_parameters()
                if f'{name.rpartition(".")[0]}.' not in layers}

@@ -39,7 +39,8 @@ def random_model(config: VlaConfig, device: str | torch.device, dtype: torch.dty
     stored = {name: buffer.dtype for name, buffer in model.named_buffers()}
     weights = {}
     for name, shape in model.state_dict().items():
-        on_host = record is not None and record.host_embeddings and name == EMBEDDINGS
+        on_host = record is not None and record.host_embeddings and name.startswith(
+            EMBEDDINGS)
         tensor = torch.empty(shape.shape, dtype=stored.get(name, dtype),
                              device='cpu' if on_host else device)
         weights[name] = _fill(name, tensor, f'{name.rpartition(".")[0]}.weight_int4' in stored)

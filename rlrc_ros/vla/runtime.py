@@ -167,10 +167,10 @@ class StepRuntime:
         self._prompt = torch.zeros_like(self._host_prompt, device=device, pin_memory=False)
         table = self._model.language_model.model.embed_tokens
         self._host_text = self._text = None
-        if isinstance(table, HostEmbedding) and table.weight.device.type == 'cpu':
+        if isinstance(table, HostEmbedding) and table.device.type == 'cpu':
             # Read there before a graph starts, which could not wait for the host.
             rows = (row, decoder.hidden_size)
-            self._host_text = torch.zeros(rows, dtype=table.weight.dtype, pin_memory=pinned)
+            self._host_text = torch.zeros(rows, dtype=table.dtype, pin_memory=pinned)
             self._text = torch.zeros(rows, dtype=self.dtype, device=device)
         self._text_ids: list[int] | None = None
         self._position = torch.zeros(1, dtype=torch.long, device=device)
@@ -394,6 +394,6 @@ class StepRuntime:
         self._prompt.copy_(self._host_prompt, non_blocking=True)
         if self._text is not None and prompt_ids != self._text_ids:
             table = self._model.language_model.model.embed_tokens
-            torch.index_select(table.weight, 0, self._host_prompt[:-1], out=self._host_text)
+            self._host_text.copy_(table.rows(self._host_prompt[:-1]))
             self._text.copy_(self._host_text, non_blocking=True)
             self._text_ids = list(prompt_ids)

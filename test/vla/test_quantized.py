@@ -159,6 +159,32 @@ def test_a_stem_is_stored_in_few_bits(folder, tmp_path, monkeypatch, rounding):
         assert float((found - wanted).norm() / wanted.norm()) < 2e-2
 
 
+def test_a_table_of_bytes_answers_as_its_rounded_rows(folder, tmp_path):
+    """On the host and on the device alike; what it stands for is counted, not its bytes."""
+    plain, small = (_quantize(folder, tmp_path / each, **PLAIN, embeddings=each)
+                    for each in ('bf16', 'int8'))
+    rows, width = (inspect(folder).config.decoder.vocab_size,
+                   inspect(folder).config.decoder.hidden_size)
+    assert inspect(plain).bf16_bytes['embeddings'] == 2 * rows * width
+    assert inspect(small).bf16_bytes['embeddings'] == rows * (width + 2)
+    assert inspect(small).parts == inspect(plain).parts
+    assert 'embeddings int8 on the host' in ' '.join(describe(inspect(small)).values())
+    dense, opened = open_checkpoint(folder).model, open_checkpoint(small).model
+    table = opened.language_model.model.embed_tokens
+    weight = dense.language_model.model.embed_tokens.weight.data
+    scale = table.weight_scale.float()[:, None]
+    assert float(((weight - table.weight_int8 * scale).abs() / scale).max()) < 0.51
+    weight.copy_(table.weight_int8 * scale)
+    pixels, ids = torch.randn(2, 6, 64, 64), torch.randint(0, 300, (2, 12))
+    where = torch.arange(5, 12).expand(2, -1)
+    wanted, found = (model.action_logits(model(pixels, ids, where)) for model in (dense, opened))
+    assert torch.allclose(found, wanted, atol=1e-5)
+    eager, fast = (Policy.open(small, 'cpu', runtime=each) for each in ('eager', 'fast'))
+    for seen in _seen():
+        vectors = [policy.act(seen).actions[0].to_vector() for policy in (eager, fast)]
+        assert np.allclose(*vectors)
+
+
 def test_a_prefill_in_bf16_keeps_both(folder, tmp_path):
     """The decoder has its dense copy, nothing else has, and the description counts it."""
     packed = _quantize(folder, tmp_path / 'a', vision='int4')
@@ -201,7 +227,7 @@ def _edit(path, change):
 @pytest.mark.parametrize(('field', 'value', 'words'), [
     ('decoder', 'int3', "'int3'.*int4"), ('group_size', 100, '100.*32, 64, 128, 256'),
     ('prefill', 'fp8', "'fp8'.*packed"), ('action_head', 1, 'true or false'),
-    ('stem', True, 'vision.*int8'),
+    ('stem', True, 'vision.*int8'), ('embeddings', 'int4', "'int4'.*bf16, int8"),
     ('colour', 'red', 'colour')])
 def test_a_strange_record_is_refused(folder, tmp_path, field, value, words):
     """A scheme, size or field that is not known is named before weights are read."""

@@ -216,7 +216,7 @@ def test_a_step_with_a_table_on_the_host_mixes_no_devices():
     model = skeleton(replace(config, quantization=QuantizationConfig(decoder='bf16')))
     table = model.language_model.model.embed_tokens
     table.weight = torch.nn.Parameter(torch.zeros(table.weight.shape), requires_grad=False)
-    table.place(torch.device('meta'))
+    table.place(torch.device('meta'), torch.float32)
     runtime = StepRuntime(model)
     with torch.inference_mode():
         runtime._prefill(16)

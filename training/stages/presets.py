@@ -58,7 +58,7 @@ class Settings:
     axes: tuple[str, ...] = AXES
 
 
-def _schemes(group_size: int, vision: str, **also: bool) -> dict[str, Options]:
+def _schemes(group_size: int, vision: str, **also: object) -> dict[str, Options]:
     """Return int4 (calibrated), int8 and NF4, on decoder, vision and projector."""
     return {
         'int4': {'decoder': 'int4', 'vision': vision, 'projector': vision,
@@ -70,6 +70,8 @@ def _schemes(group_size: int, vision: str, **also: bool) -> dict[str, Options]:
 
 
 CHOICE = {'episode_set': 'put25_choice'}
+SMALL_TABLES = {'stem': True, 'embeddings': 'int8'}
+"""Of a small model what is no linear layer weighs something."""
 
 SETTINGS: dict[str, Settings] = {
     'nano': Settings(
@@ -87,7 +89,7 @@ SETTINGS: dict[str, Settings] = {
             'best_by': 'success_once', 'eval_every': 10, 'eval_episodes': 60},
         # A CPU's own arithmetic is fp32; the goal is against bf16, told by its range over blocks.
         timing={'dtype': 'bfloat16', 'blocks': 12},
-        keep_layers=3, **_schemes(32, 'int4', stem=True)),
+        keep_layers=3, **_schemes(32, 'int4', **SMALL_TABLES)),
     'small': Settings(
         collect={**CHOICE, 'episodes': 16_384, 'image_size_px': 192},
         dense={**CHOICE, 'preset': 'small', 'steps': 60_000, 'batch_size': 256,
@@ -99,7 +101,7 @@ SETTINGS: dict[str, Settings] = {
         rl={**CHOICE, 'total_timesteps': 604_160, 'num_envs': 64, 'num_minibatches': 32,
             'end_on_success': True, 'best_by': 'success_once', 'eval_every': 10,
             'eval_episodes': 100},
-        keep_layers=3, **_schemes(64, 'int4', stem=True)),
+        keep_layers=3, **_schemes(64, 'int4', **SMALL_TABLES)),
     'openvla-7b': Settings(
         collect={'episode_set': 'official_ind', 'episodes': 16_384, 'image_size_px': 224},
         # OpenVLA's own loss and RL4VLA's adapters.
