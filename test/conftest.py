@@ -15,7 +15,7 @@
 """
 Tests against the clock, run again where the machine itself stood still.
 
-These tests drive real nodes over DDS in real time, with limits of tenths of a second. On a shared
+The tests of REAL_TIME drive real nodes over DDS, with limits of tenths of a second. On a shared
 machine every thread may stand for as long, and then a node does right to hold its arm where the
 test expects it to move. `StallMeter` is one more thread of the process, which only sleeps 10 ms
 at a time: by how much it oversleeps is how long all stood. A test that fails in such a run says so
@@ -34,6 +34,8 @@ STALL_S = 0.05
 RERUNS = 3
 NAP_S = 0.01
 HERE = Path(__file__).parent
+REAL_TIME = ('nodes/', 'sim/test_bridge', 'sim/test_conductor', 'test_end_to_end', 'test_parity')
+"""How the paths of these tests begin, below this folder."""
 
 
 class MachineStoodStill(AssertionError):
@@ -64,17 +66,25 @@ class StallMeter:
             asleep_s = awake_s
 
 
+def in_real_time(item: pytest.Item) -> bool:
+    """Tell whether a test runs against the clock."""
+    return (item.path.is_relative_to(HERE)
+            and item.path.relative_to(HERE).as_posix().startswith(REAL_TIME))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let what failed while the machine stood still be run again."""
     for item in items:
-        if item.path.is_relative_to(HERE):
+        if in_real_time(item):
             item.add_marker(pytest.mark.flaky(
                 reruns=RERUNS, only_rerun=[MachineStoodStill.__name__]))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """Measure beside each test here; name a stall as the reason of a failure."""
+    """Measure beside each of these tests; name a stall as the reason of a failure."""
+    if not in_real_time(item):
+        return (yield)
     with StallMeter() as meter:
         try:
             return (yield)
