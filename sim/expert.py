@@ -83,7 +83,7 @@ def _clipped(vector: np.ndarray, longest: float) -> np.ndarray:
     return vector if length <= longest else vector * (longest / length)
 
 
-def _yaw_of(rotation: Rotation) -> float:
+def yaw_of(rotation: Rotation) -> float:
     """Return the heading of the finger axis in the base plane, from the base's y axis."""
     finger_axis = rotation.apply([0.0, 1.0, 0.0])
     return float(np.arctan2(-finger_axis[0], finger_axis[1]))
@@ -113,7 +113,7 @@ def expert_action(truth: Truth, funnel: Funnel = DEFAULT_FUNNEL) -> Action:
                      else truth.grip_long_axis)
         object_yaw = float(np.arctan2(long_axis[1], long_axis[0]))
         wanted = wrap_half_turn(object_yaw) if truth.object_long else 0.0
-        yaw_error = wanted - _yaw_of(ee_rotation)
+        yaw_error = wanted - yaw_of(ee_rotation)
 
     error_xy = goal_xy - ee[:2]
     distance = float(np.linalg.norm(error_xy))
@@ -138,7 +138,7 @@ def expert_action(truth: Truth, funnel: Funnel = DEFAULT_FUNNEL) -> Action:
     else:
         closed = near
 
-    upright = (_down_at(_yaw_of(ee_rotation)) * ee_rotation.inv()).as_rotvec()
+    upright = (down_at(yaw_of(ee_rotation)) * ee_rotation.inv()).as_rotvec()
     rotation_step = _clipped(
         funnel.gain * (upright + np.array([0.0, 0.0, yaw_error])), funnel.max_step_rad)
     return Action(
@@ -147,6 +147,6 @@ def expert_action(truth: Truth, funnel: Funnel = DEFAULT_FUNNEL) -> Action:
         gripper=0.0 if closed else 1.0)
 
 
-def _down_at(yaw_rad: float) -> Rotation:
+def down_at(yaw_rad: float) -> Rotation:
     """Return the orientation that points straight down with the fingers at this yaw."""
     return Rotation.from_euler('z', yaw_rad) * DOWN

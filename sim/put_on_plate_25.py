@@ -57,6 +57,8 @@ class Grip:
     """Horizontal direction (3,) that the fingers close across; None: any."""
     height_m: float
     """Of the world-aligned box."""
+    width_m: float
+    """Between the fingers."""
 
 
 def grip_of(kind: Kind, position_m: np.ndarray, rotation: np.ndarray,
@@ -83,7 +85,7 @@ def grip_of(kind: Kind, position_m: np.ndarray, rotation: np.ndarray,
     highest = centre + [0.0, 0.0, height / 2 - depth_m]
     point = position_m + rotation @ np.array(kind.grip_m) if own else highest
     point[2] = max(point[2], highest[2])
-    return Grip(centre, point, None if is_round else rotation[:, longer], height)
+    return Grip(centre, point, None if is_round else rotation[:, longer], height, size[shorter])
 
 
 @register_env(ENV_ID_25, max_episode_steps=MAX_EPISODE_STEPS)
@@ -159,6 +161,28 @@ class PutOnPlate25(PutOnPlate):
         matrix = self._actors[self.placements[0].object_name].pose.to_transformation_matrix()
         matrix = matrix[0].cpu().numpy().astype(np.float64)
         return grip_of(self._kinds[self.placements[0].object_name], matrix[:3, 3], matrix[:3, :3])
+
+    # ----------------------------------------------------------- any state at all
+
+    def poses(self) -> dict[str, np.ndarray]:
+        """Return where everything lies now, by name: (4, 4) in the world."""
+        return {name: actor.pose.to_transformation_matrix()[0].cpu().numpy().astype(np.float64)
+                for name, actor in self._actors.items()}
+
+    def arrange(self, chosen: Placement, poses: dict[str, np.ndarray], qpos: np.ndarray) -> None:
+        """
+        Put arm and things where they are said to be, without letting time pass.
+
+        :param chosen: with the names of the present episode
+        :param poses: (4, 4) in the world, by name
+        :param qpos: (8,) arm and fingers
+        """
+        self.placements[0] = chosen
+        for name, T in poses.items():
+            self._actors[name].set_pose(sapien.Pose(T.astype(np.float32)))
+        qpos = torch.from_numpy(qpos.astype(np.float32))[None]
+        self.agent.reset(qpos)
+        self.agent.robot.set_pose(sapien.Pose(ROBOT_POSITION_M, ROBOT_WXYZ))
 
     # ----------------------------------------------------------------- picture
 

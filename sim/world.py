@@ -30,6 +30,7 @@ from rlrc_ros.arm.limits import ARM_JOINTS, finger_target_m
 from rlrc_ros.arm.proprio import proprio_of
 from rlrc_ros.types import Action, Observation
 from rlrc_sim import put_on_plate
+from rlrc_sim.placements import Placement
 from rlrc_sim.put_on_plate_25 import ENV_ID_25
 from rlrc_sim.suites import check_ready, placement
 from rlrc_sim.widowx import CAMERA, FINGER_CLOSED_M, FINGER_JOINTS, FINGER_OPEN_M
@@ -103,10 +104,29 @@ class Truth:
     """Where the end effector takes hold of the object (3,); None: its middle."""
     grip_long_axis: np.ndarray | None = None
     """Horizontal direction (3,) that the fingers close across; None: the object's x, if long."""
+    grip_width_m: float | None = None
+    """What lies between the fingers then; None: not known."""
 
     def fingers_move(self, gripper: float) -> bool:
         """Say whether the free fingers are still on their way to where `gripper` sends them."""
         return not self.is_grasped and abs(self.finger_m - finger_target_m(gripper)) > 0.004
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """A state of arm and things that World.arrange() makes."""
+
+    placement: Placement
+    """With the names of the present episode."""
+    lying: dict[str, np.ndarray]
+    """Pose (4, 4) of everything by name, in the world's frame."""
+    q_rad: np.ndarray
+    """(6,)"""
+    finger_m: float
+    """As the simulated fingers count it."""
+    is_grasped: bool = False
+    """What the simulator is to say of it; no contact is computed."""
+    on_plate: bool = False
 
 
 class World:
@@ -254,6 +274,24 @@ class World:
         return proprio_of(self._proprio_layout, self._kinematics.forward(joints[:6]), joints[:6],
                           float(joints[6]))
 
+    # ------------------------------------------------------- any state (put25_*)
+
+    def resting(self) -> dict[str, np.ndarray]:
+        """Return the pose (4, 4) of everything by name, in the world's frame."""
+        return self._env.poses()
+
+    def arrange(self, state: Arrangement) -> None:
+        """Make a state that nobody played to; look() and truth() then tell of it."""
+        fingers = (state.finger_m, state.finger_m)
+        self._env.arrange(state.placement, state.lying, np.array([*state.q_rad, *fingers]))
+        self._verdict = {'is_grasped': torch.tensor([state.is_grasped]),
+                         'success': torch.tensor([state.on_plate])}
+
+    def in_world(self, T_base: np.ndarray) -> np.ndarray:
+        """Return a pose (4, 4) of the arm's base frame in the world's."""
+        base = self._env.agent.robot.pose.to_transformation_matrix()[0].cpu().numpy()
+        return base.astype(np.float64) @ T_base
+
     # ------------------------------------------------------------------- state
 
     def joint_state(self) -> JointState:
@@ -287,7 +325,8 @@ class World:
         return replace(
             truth, object_position_m=matrix[:3, :3] @ grip.centre_m + matrix[:3, 3],
             object_height_m=grip.height_m, object_long=axis is not None,
-            grip_m=matrix[:3, :3] @ grip.point_m + matrix[:3, 3], grip_long_axis=axis)
+            grip_m=matrix[:3, :3] @ grip.point_m + matrix[:3, 3], grip_long_axis=axis,
+            grip_width_m=grip.width_m)
 
     def close(self) -> None:
         """Free the simulator."""

@@ -23,6 +23,9 @@ data.py) and collection.json; a run that was interrupted goes on where it stoppe
 With `--policy CHECKPOINT` that policy acts at first and the expert takes over, while the expert's
 answer is what is recorded in every frame (DAgger, Ross et al. 2011): frames from where the policy
 really gets to.
+
+With `--scatter FRAMES` nothing is played: an episode file holds that many states of its own, arm,
+things and table scattered anew for each (rlrc_sim.scatter), with the expert's answers.
 """
 
 from collections.abc import Iterator
@@ -39,8 +42,9 @@ from rlrc_ros.types import Action
 from rlrc_ros.vla.checkpoint import inspect
 from rlrc_ros.vla.policy import Policy
 from rlrc_sim.expert import expert_action
+from rlrc_sim.scatter import scattered
 from rlrc_sim.suites import EPISODE_SETS, TRAIN_SEEDS
-from rlrc_sim.world import World
+from rlrc_sim.world import Truth, World
 from rlrc_training.command_line import run_verb
 from rlrc_training.data import Episode, episode_path, save_episode
 from rlrc_training.provenance import package_versions, source_commit
@@ -85,6 +89,8 @@ class CollectConfig:
     """A frame whose action moves less than this is idle (and turns less than idle_rad)."""
     idle_rad: float = 0.02
     """See idle_m."""
+    scatter: int = 0
+    """Scattered states in an episode file, in the place of a played episode; 0 plays."""
 
     def __post_init__(self) -> None:
         if self.episodes < 1:
@@ -95,8 +101,31 @@ class CollectConfig:
         if self.first_seed not in TRAIN_SEEDS:
             raise ValueError(f'first_seed {self.first_seed} is not a training seed; use '
                              f'{TRAIN_SEEDS.start} or more, so that evaluation stays unseen')
+        if self.scatter < 0:
+            raise ValueError(f'scatter must be 0 or more, got {self.scatter}')
+        if self.scatter and self.policy is not None:
+            raise ValueError(f'scatter {self.scatter} plays nothing, so policy {self.policy} has '
+                             'nothing to do; leave one of the two away')
+        if self.scatter and not self.episode_set.startswith('put25_'):
+            raise ValueError(f'episode_set {self.episode_set!r} cannot be scattered; take one of '
+                             + ', '.join(name for name in EPISODE_SETS if 'put25_' in name))
         if not 32 <= self.image_size_px <= 1024:
             raise ValueError(f'image_size_px must be 32 ... 1024, got {self.image_size_px}')
+
+
+def scatter(world: World, seed: int, config: CollectConfig) -> Episode:
+    """Return scattered states of the seed's things, with the expert's answers."""
+    states = list(scattered(world, seed, config.episode_set, config.scatter))
+    return Episode(
+        seed, config.episode_set, world.instruction,
+        np.stack([each.observation.image for each in states]),
+        np.stack([expert_action(each.truth).to_vector() for each in states]),
+        np.stack([_positions(each.truth) for each in states]), scattered=True)
+
+
+def _positions(truth: Truth) -> np.ndarray:
+    return np.concatenate([truth.object_position_m, truth.plate_position_m,
+                           truth.ee_position_m]).astype(np.float32)
 
 
 def demonstrate(world: World, seed: int, config: CollectConfig,
@@ -118,8 +147,7 @@ def demonstrate(world: World, seed: int, config: CollectConfig,
         if not idle or after_success:
             frames.append(observation.image)
             actions.append(action.to_vector())
-            positions.append(np.concatenate([
-                truth.object_position_m, truth.plate_position_m, truth.ee_position_m]))
+            positions.append(_positions(truth))
         gripper_before = action.gripper
 
         executed = action
@@ -144,7 +172,7 @@ def demonstrate(world: World, seed: int, config: CollectConfig,
     if not step.success:
         return None
     return Episode(seed, config.episode_set, world.instruction, np.stack(frames),
-                   np.stack(actions), np.stack(positions).astype(np.float32))
+                   np.stack(actions), np.stack(positions))
 
 
 _world: World | None = None
@@ -159,7 +187,8 @@ def _collect_one(seed: int, config: CollectConfig) -> tuple[int, int]:
         torch.set_num_threads(1)
         _world = World((config.image_size_px, config.image_size_px))
         _policy = Policy.open(config.policy, 'cpu') if config.policy else None
-    episode = demonstrate(_world, seed, config, _policy)
+    episode = (scatter(_world, seed, config) if config.scatter
+               else demonstrate(_world, seed, config, _policy))
     if episode is None:
         return seed, 0
     save_episode(config.out, episode)

@@ -52,6 +52,8 @@ class Episode:
     """(T, 7) float32: metres, radians, gripper 1 open ... 0 closed."""
     positions_m: np.ndarray
     """(T, 9) float32 in the arm's base frame: object, plate, end effector (xyz each)."""
+    scattered: bool = False
+    """No frame follows from the one before it: states for single actions, not a way."""
 
 
 def save_episode(folder: Path, episode: Episode) -> Path:
@@ -67,7 +69,8 @@ def save_episode(folder: Path, episode: Episode) -> Path:
          'positions_m': episode.positions_m.astype(np.float32)},
         partial,
         metadata={'format': FORMAT, 'seed': str(episode.seed),
-                  'episode_set': episode.episode_set, 'instruction': episode.instruction})
+                  'episode_set': episode.episode_set, 'instruction': episode.instruction,
+                  'scattered': str(int(episode.scattered))})
     os.replace(partial, path)
     return path
 
@@ -109,7 +112,7 @@ def load_episode(path: Path) -> Episode:
                                  'delete the file and run the same `rlrc collect` again')
     images = np.stack([image[..., ::-1] for image in decoded])
     return Episode(int(metadata['seed']), metadata['episode_set'], metadata['instruction'],
-                   images, actions, positions)
+                   images, actions, positions, metadata.get('scattered') == '1')
 
 
 def episode_paths(folder: Path) -> list[Path]:

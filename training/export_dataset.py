@@ -274,7 +274,7 @@ def export_dataset(config: ExportConfig) -> Path:
     Write the data set, all or nothing; return its folder.
 
     :raises ValueError: there is something at --out already
-    :raises DemonstrationError: no demonstrations, or of different sizes
+    :raises DemonstrationError: no demonstrations, of different sizes, or scattered states
     """
     if config.out.exists():
         raise ValueError(f'{config.out} is there already; use another --out, or delete it')
@@ -285,6 +285,10 @@ def export_dataset(config: ExportConfig) -> Path:
         try:
             for episode in tqdm(load_episodes(list(config.data), config.episodes),
                                 desc='export', unit='episode'):
+                if episode.scattered:
+                    raise DemonstrationError(
+                        f'seed {episode.seed} is scattered states, no way that a data set of '
+                        'episodes could show; leave folders of `rlrc collect --scatter` away')
                 writer.add(episode)
             writer.finish()
         finally:

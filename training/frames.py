@@ -18,7 +18,9 @@ Demonstrations in memory, ready to be drawn from.
 Legend: N frames, T action_horizon, A numbers in an action.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 
 import numpy as np
 from rlrc_ros.vla import images, prompt
@@ -60,8 +62,8 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
     :raises DemonstrationError: none there, actions of another dimension, or no positions where
         auxiliary_weight asks for them
     """
-    pictures, actions, positions, instruction, folder, sentences = [], [], [], [], [], {}
-    episodes = 0
+    actions, positions, instruction, folder, sentences = [], [], [], [], {}
+    episodes, pictures = 0, Pictures()
     for index, path in enumerate(config.data):
         for episode in tqdm(load_episodes([path], config.episodes, config.camera),
                             desc=f'load {path}', unit='episode'):
@@ -74,7 +76,12 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
                     f'seed {episode.seed} of {path} says nothing of where things lie, so there '
                     'is nothing to regress; add --auxiliary-weight 0')
             sentence = sentences.setdefault(episode.instruction, len(sentences))
-            pictures += [images.prepare(image, vla) for image in episode.images]
+            if episode.scattered and vla.action.horizon > 1:
+                raise DemonstrationError(
+                    f'seed {episode.seed} of {path} is scattered states, of which none follows '
+                    f'from another; the model answers {vla.action.horizon} actions at once. '
+                    'Leave that folder away or set --action-horizon 1')
+            pictures.add(images.prepare(image, vla) for image in episode.images)
             actions.append(episode.actions)
             positions.append(episode.positions_m)
             instruction.append(np.full(len(episode.actions), sentence))
@@ -90,11 +97,32 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
     normalised = NormStats.from_json(statistics[config.dataset_name]).normalise(chunks)
     normalised = normalised.reshape(len(flat), -1)
     frames = Frames(
-        np.stack(pictures), ActionTokenizer(vla.action).encode(normalised), normalised,
+        pictures.all(), ActionTokenizer(vla.action).encode(normalised), normalised,
         np.concatenate(positions), np.concatenate(instruction),
         tuple(tuple(prompt.encode(sentence, tokenizer, vla)) for sentence in sentences),
         np.concatenate(folder), np.repeat(np.arange(episodes), [len(each) for each in actions]))
     return frames, statistics
+
+
+class Pictures:
+    """Images on their way into one array: a file without a name, kept in memory by the kernel."""
+
+    def __init__(self) -> None:
+        self._file = TemporaryFile()
+        self._shape: tuple[int, ...] = ()
+        self._count = 0
+
+    def add(self, pictures: Iterable[np.ndarray]) -> None:
+        """Append images (H, W, 3) uint8, all of one size."""
+        for each in pictures:
+            self._shape = each.shape
+            self._file.write(each.tobytes())
+            self._count += 1
+
+    def all(self) -> np.ndarray:
+        """Return every image (N, H, W, 3); a set larger than the memory is read as it is used."""
+        self._file.flush()
+        return np.memmap(self._file, np.uint8, 'c', shape=(self._count, *self._shape))
 
 
 def action_chunks(actions: np.ndarray, lengths: list[int], horizon: int) -> np.ndarray:

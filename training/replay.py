@@ -118,7 +118,11 @@ def open_recording(path: Path, image_px: int) -> Episode:
         return read_bag(path, 0, image_px)[0]
     if not path.is_file():
         raise DemonstrationError(f'{path} does not exist; give a bag folder or an episode file')
-    return load_episode(path)
+    episode = load_episode(path)
+    if episode.scattered:
+        raise DemonstrationError(f'{path} is scattered states, not a recording; give an episode '
+                                 'of `rlrc collect` without --scatter')
+    return episode
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -21,6 +21,7 @@ from rlrc_ros.vla import images
 from rlrc_ros.vla.actions import ActionTokenizer, NormStats
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_training.data import DemonstrationError, load_episodes
+from rlrc_training.frames import Pictures
 from rlrc_training.rl_config import RlConfig
 from rlrc_training.rl_rollout import Moment
 import torch
@@ -37,27 +38,28 @@ class DemonstratedFrames:
     """
 
     def __init__(self, config: RlConfig, vla: VlaConfig, stats: NormStats):
-        self._moments: list[Moment] = []
-        actions = []
+        self._sentences: list[str] = []
+        actions, pictures = [], Pictures()
         for episode in load_episodes(list(config.data), config.episodes, config.camera):
             if episode.actions.shape[1] != vla.action.dim:
                 raise DemonstrationError(
                     f'seed {episode.seed} has actions of {episode.actions.shape[1]} numbers, the '
                     f'checkpoint takes {vla.action.dim}; use demonstrations of the same robot')
-            self._moments += [Moment(images.prepare(image, vla), episode.instruction)
-                              for image in episode.images]
+            pictures.add(images.prepare(image, vla) for image in episode.images)
+            self._sentences += [episode.instruction] * len(episode.images)
             actions.append(episode.actions)
         ids = ActionTokenizer(vla.action).encode(stats.normalise(np.concatenate(actions)))
         self._bins = torch.from_numpy(ids - (vla.action.vocab_end - vla.action.bins))
-        log.info('demonstrations frames=%d', len(self._moments))
+        self._pictures = pictures.all()
+        log.info('demonstrations frames=%d', len(self))
 
     def __len__(self) -> int:
         """Return the number of frames."""
-        return len(self._moments)
+        return len(self._sentences)
 
     def moments(self, rows: np.ndarray) -> list[Moment]:
         """Return what was seen in some frames."""
-        return [self._moments[row] for row in rows]
+        return [Moment(self._pictures[row], self._sentences[row]) for row in rows]
 
     def bins(self, rows: np.ndarray) -> torch.Tensor:
         """Return the action tokens (B, A) of some frames, counted from the lowest id."""

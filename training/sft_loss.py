@@ -56,9 +56,11 @@ def soft_targets(vla: VlaConfig, sigma: float) -> torch.Tensor:
 
 class AuxiliaryHead(nn.Module):
     """
-    Image tokens (B, P, E) and the words' mean (B, E) → positions (B, 9) in metres.
+    Where object, plate and end effector are, read from two places: positions (B, 2, 9).
 
-    Exists during training only. The words choose among the things in view, by a gate.
+    From the image tokens (B, P, E), where the words' mean (B, E) chooses among the things in view
+    by a gate, and from the decoder's state (B, E) that the first action token is read from. Exists
+    during training only.
     """
 
     def __init__(self, vla: VlaConfig):
@@ -67,11 +69,15 @@ class AuxiliaryHead(nn.Module):
         self.hidden = nn.Linear(16 * vla.num_patches, 256)
         self.gate = nn.Linear(vla.decoder.hidden_size, 256)
         self.out = nn.Linear(256, 9)
+        self.decided = nn.Sequential(
+            nn.Linear(vla.decoder.hidden_size, 256), nn.GELU(), nn.Linear(256, 9))
 
-    def forward(self, patches: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-        """Regress object, plate and end-effector positions."""
+    def forward(self, patches: torch.Tensor, words: torch.Tensor,
+                state: torch.Tensor) -> torch.Tensor:
+        """Regress the positions (B, 2, 9), in tenths of a metre."""
         x = functional.gelu(self.squeeze(patches)).flatten(1)
-        return self.out(functional.gelu(self.hidden(x)) * (1.0 + self.gate(words)))
+        seen = self.out(functional.gelu(self.hidden(x)) * (1.0 + self.gate(words)))
+        return torch.stack([seen, self.decided(state)], dim=1)
 
 
 @dataclass(frozen=True)
@@ -191,8 +197,9 @@ def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, f
     if auxiliary is not None:
         truth = torch.from_numpy(frames.positions_m[rows]).to(device)
         words = _mean_of_words(model, input_ids, where[:, :1])
+        regressed = auxiliary(patches.float(), words, hidden[:, 0].float())
         position = functional.smooth_l1_loss(
-            auxiliary(patches.float(), words), truth * 10.0, beta=0.1)
+            regressed, (truth * 10.0)[:, None].expand_as(regressed), beta=0.1)
     with torch.no_grad():
         low_id = vla.action.vocab_end - vla.action.bins
         best = action_logprobs.argmax(-1)

@@ -24,7 +24,9 @@ from rlrc_ros.vla.checkpoint import inspect
 from rlrc_ros.vla.policy import Policy
 from rlrc_training import presets
 from rlrc_training.collect import collect, CollectConfig
-from rlrc_training.data import load_episodes
+from rlrc_training.data import DemonstrationError, load_episodes
+from rlrc_training.export_dataset import export_dataset, ExportConfig
+from rlrc_training.replay import open_recording
 from rlrc_training.sft import sft
 from rlrc_training.sft_config import SftConfig
 from rlrc_training.sft_loss import soft_targets
@@ -69,6 +71,50 @@ def test_collecting_again_adds_only_what_is_missing(demos):
     before = {path: path.stat().st_mtime_ns for path in demos.glob('episode_*')}
     collect(CollectConfig(out=demos, episodes=3, image_size_px=64, processes=1))
     assert {path: path.stat().st_mtime_ns for path in demos.glob('episode_*')} == before
+
+
+@pytest.fixture(scope='module')
+def scattered_states(tmp_path_factory):
+    """Collect two files of five scattered states."""
+    folder = tmp_path_factory.mktemp('scattered')
+    collect(CollectConfig(out=folder, episodes=2, image_size_px=64, processes=1, scatter=5,
+                          episode_set='put25_choice'))
+    return folder
+
+
+def test_scattered_states_train_beside_played_ones(demos, scattered_states, tmp_path):
+    """They are told apart in their files and count as frames like any other."""
+    episodes = list(load_episodes([scattered_states]))
+    assert [len(each.actions) for each in episodes] == [5, 5]
+    assert all(each.scattered for each in episodes)
+    assert not any(each.scattered for each in load_episodes([demos]))
+    out = tmp_path / 'run'
+    sft(_config(demos, out, data=(demos, scattered_states), eval_every=4))
+    line = json.loads((out / 'metrics.jsonl').read_text().splitlines()[-1])
+    assert line['step'] == 4 and np.isfinite(line['loss'])
+
+
+def test_scattered_states_are_refused_where_a_way_is_needed(scattered_states, tmp_path):
+    """Chunks of actions, a replay and a data set of episodes want successive frames."""
+    config = _config(scattered_states, tmp_path / 'run', data=(scattered_states,),
+                     decoding='parallel', action_horizon=2)
+    with pytest.raises(DemonstrationError, match='none follows'):
+        sft(config)
+    file = next(scattered_states.glob('episode_*'))
+    with pytest.raises(DemonstrationError, match='not a recording'):
+        open_recording(file, 64)
+    with pytest.raises(DemonstrationError, match='no way that a data set'):
+        export_dataset(ExportConfig(data=(scattered_states,), out=tmp_path / 'exported'))
+
+
+@pytest.mark.parametrize('changes, told', [
+    ({'scatter': -1}, 'got -1'),
+    ({'scatter': 4, 'policy': 'somewhere'}, 'plays nothing'),
+    ({'scatter': 4, 'episode_set': 'ind'}, 'put25_choice')])
+def test_scatter_refuses_what_makes_no_sense(changes, told):
+    """Before anything is simulated."""
+    with pytest.raises(ValueError, match=told):
+        CollectConfig(**changes)
 
 
 def test_training_writes_a_checkpoint_that_acts(demos, tmp_path):

@@ -1,0 +1,252 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+States that nobody had to play to: arm, things and table scattered anew for every picture.
+
+The expert reads nothing but the present moment, so it answers in any state. Playing costs physics
+and yields some thirty pictures of one scene; a scattered state costs one rendering and shows a
+scene of its own, and it is scenes that a policy lacks which must find the thing that the words
+name. Things are as the set's own sampler places them, lying as they came to rest in a played
+reset; the arm stands somewhere on the way of a task, from its first pose to after the release.
+What only physics shows (fingers that close, things that are pushed) is in played episodes.
+
+Frames: the arm's base, metres and radians, unless a name says world.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from rlrc_ros.arm.kinematics import Kinematics
+from rlrc_ros.arm.limits import FINGER_CLOSED_M, FINGER_OPEN_M, INITIAL_RAD
+from rlrc_ros.types import Observation
+from rlrc_sim.expert import DEFAULT_FUNNEL, down_at, wrap_half_turn
+from rlrc_sim.placements import Placement
+from rlrc_sim.suites import EPISODE_SETS
+from rlrc_sim.world import Arrangement, Truth, World
+from scipy.spatial.transform import Rotation, Slerp
+
+MOMENTS = {'first': 0.12, 'way': 0.33, 'near': 0.20, 'holding': 0.28, 'released': 0.07}
+"""How often each part of the task is shown (ours)."""
+DETOUR = 0.3
+"""Share of ways that begin anywhere, not at the first pose."""
+ANYWHERE_M = ((0.12, -0.18, 0.04), (0.46, 0.20, 0.20))
+"""Corners of the box that such ways begin in: over the table's part in view."""
+LOWERED = 0.5
+"""Share of held moments over the receptacle, on the way down."""
+XY_NOISE_M, HEIGHT_NOISE_M, YAW_NOISE_RAD, TILT_NOISE_RAD = 0.018, 0.010, 0.12, 0.03
+NEAR_XY_M, NEAR_HEIGHT_M, RELEASED_XY_M = 0.010, 0.025, 0.010
+LOWERED_XY_M = 0.02
+CLIMB = 2.0
+"""Metres up per metre aside while the object is taken away from where it lay."""
+HELD_SHIFT_M = 0.005
+"""How far from the middle a thing is held, along the fingers' faces."""
+CLOSING = 0.25
+"""Share of moments near the object with the fingers on their way."""
+TRIES = 50
+"""Poses are drawn anew where the arm cannot reach; so often at most."""
+
+
+@dataclass(frozen=True)
+class Scattered:
+    """One state: what the camera shows and what the simulator knows."""
+
+    observation: Observation
+    truth: Truth
+    moment: str
+    """One of MOMENTS."""
+
+
+def scattered(world: World, seed: int, episode_set: str, count: int) -> Iterator[Scattered]:
+    """
+    Yield `count` states of the kinds of things that the episode (set, seed) has.
+
+    The sentence and the kinds are the episode's; places, yaws and table are drawn anew each time.
+
+    :raises ValueError: a set whose simulator cannot be arranged (only `put25_*` can)
+    """
+    world.reset(seed, episode_set)
+    if world.placement.suite != 'put25':
+        raise ValueError(f'episode_set {episode_set!r} cannot be scattered; '
+                         'take one of those called put25_...')
+    kinematics, rng = Kinematics(), np.random.default_rng([seed, 11])
+    played, resting = world.placement, world.resting()
+    names, odds = list(MOMENTS), list(MOMENTS.values())
+    for _ in range(count):
+        chosen = _drawn_anew(played, EPISODE_SETS[episode_set], rng)
+        lying = {name: _laid(T_world, *_spots(played)[name], *_spots(chosen)[name])
+                 for name, T_world in resting.items()}
+        moment = names[rng.choice(len(names), p=odds)]
+        world.arrange(_arrangement(world, chosen, lying, moment, kinematics, rng))
+        yield Scattered(world.look(), world.truth(), moment)
+
+
+def _drawn_anew(played: Placement, sampler: Callable[[np.random.Generator], Placement],
+                rng: np.random.Generator) -> Placement:
+    """Return the set's next placement with the names of the played one."""
+    drawn = sampler(rng)
+    extras = tuple(replace(new, name=old.name)
+                   for old, new in zip(played.extras, drawn.extras, strict=True))
+    return replace(drawn, object_name=played.object_name, receptacle_name=played.receptacle_name,
+                   template=played.template, extras=extras)
+
+
+def _spots(placement: Placement) -> dict[str, tuple[tuple[float, float], float]]:
+    """Return where everything stands and how it is turned, by name."""
+    return {placement.receptacle_name: (placement.receptacle_xy_m, 0.0),
+            placement.object_name: (placement.object_xy_m, placement.object_yaw_rad),
+            **{extra.name: (extra.xy_m, extra.yaw_rad) for extra in placement.extras}}
+
+
+def _laid(T_world: np.ndarray, _: tuple[float, float], yaw_before: float,
+          xy_m: tuple[float, float], yaw_rad: float) -> np.ndarray:
+    """Return a resting pose (4, 4) at another place, turned about the vertical."""
+    T = np.eye(4)
+    T[:3, :3] = Rotation.from_euler('z', yaw_rad - yaw_before).as_matrix() @ T_world[:3, :3]
+    T[:3, 3] = (*xy_m, T_world[2, 3])
+    return T
+
+
+def _arrangement(world: World, chosen: Placement, lying: dict[str, np.ndarray], moment: str,
+                 kinematics: Kinematics, rng: np.random.Generator) -> Arrangement:
+    """Return a whole state for a moment of the task."""
+    first_rad = np.array(INITIAL_RAD)
+    plain = Arrangement(chosen, lying, first_rad, FINGER_OPEN_M)
+    if moment == 'first':
+        return plain
+    world.arrange(plain)
+    task = _Task.of(world.truth(), kinematics.forward(first_rad), world.in_world(np.eye(4)))
+    for _ in range(TRIES):
+        state, T_base_ee = _MAKERS[moment](plain, task, rng)
+        q_rad = kinematics.inverse(T_base_ee, first_rad)
+        if q_rad is not None:
+            return replace(state, q_rad=q_rad)
+    return plain  # nothing in reach: a first moment is always one
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What has to be done in a scene, poses (4, 4) in the arm's base frame."""
+
+    first: np.ndarray
+    """The end effector's first pose."""
+    grip: np.ndarray
+    """Where it takes hold of the object."""
+    plate_m: np.ndarray
+    """The receptacle (3,)."""
+    width_m: float
+    """Half the fingers' opening around the object."""
+    T_world_base: np.ndarray
+
+    @classmethod
+    def of(cls, truth: Truth, first: np.ndarray, T_world_base: np.ndarray) -> '_Task':
+        point = np.append(truth.grip_m[:2], max(DEFAULT_FUNNEL.lowest_ee_m, truth.grip_m[2]))
+        axis = truth.grip_long_axis
+        yaw = 0.0 if axis is None else wrap_half_turn(float(np.arctan2(axis[1], axis[0])))
+        width = np.clip(truth.grip_width_m / 2, FINGER_CLOSED_M, FINGER_OPEN_M)
+        return cls(first, _pose(point, down_at(yaw).as_matrix()), truth.plate_position_m,
+                   float(width), T_world_base)
+
+
+def _way(plain: Arrangement, task: _Task,
+         rng: np.random.Generator) -> tuple[Arrangement, np.ndarray]:
+    """Fly from the first pose, or from anywhere, to the mouth of the funnel."""
+    begin = task.first.copy()
+    if rng.random() < DETOUR:
+        begin[:3, 3] = rng.uniform(*ANYWHERE_M)
+    share, grip = rng.random(), task.grip[:3, 3]
+    turning = Slerp([0.0, 1.0], Rotation.from_matrix(np.stack([begin[:3, :3], task.grip[:3, :3]])))
+    xy = begin[:2, 3] + share * (grip[:2] - begin[:2, 3])
+    over = grip[2] + _height(float(np.linalg.norm(grip[:2] - xy)))
+    z = begin[2, 3] + min(1.0, 1.5 * share) * (over - begin[2, 3])
+    T = _pose(np.append(xy, z), turning(min(1.0, 2.0 * share)).as_matrix())
+    return plain, _shaken(T, XY_NOISE_M, rng)
+
+
+def _near(plain: Arrangement, task: _Task,
+          rng: np.random.Generator) -> tuple[Arrangement, np.ndarray]:
+    """Stand about the object, with open fingers or with fingers on their way."""
+    fingers = FINGER_OPEN_M
+    if rng.random() < CLOSING:
+        fingers = float(rng.uniform(task.width_m, FINGER_OPEN_M))
+    raised = _raised(task.grip, abs(rng.normal(0, NEAR_HEIGHT_M)))
+    return replace(plain, finger_m=fingers), _shaken(raised, NEAR_XY_M, rng)
+
+
+def _holding(plain: Arrangement, task: _Task,
+             rng: np.random.Generator) -> tuple[Arrangement, np.ndarray]:
+    """Carry the object: somewhere between where it lay and the receptacle, or down onto it."""
+    name, grip, plate = plain.placement.object_name, task.grip[:3, 3], task.plate_m
+    lift = plate[2] + 0.005 + grip[2]
+    if rng.random() < LOWERED:
+        away, angle = abs(rng.normal(0, LOWERED_XY_M)), rng.uniform(0, 2 * np.pi)
+        xy = plate[:2] + away * np.array([np.cos(angle), np.sin(angle)])
+        z = lift + rng.uniform(0.0, NEAR_HEIGHT_M) + _height(away)
+    else:
+        xy = grip[:2] + rng.random() * (plate[:2] - grip[:2]) + rng.normal(0, XY_NOISE_M, 2)
+        risen = grip[2] + CLIMB * float(np.linalg.norm(xy - grip[:2]))
+        z = min(risen, lift + _height(float(np.linalg.norm(xy - plate[:2]))))
+        z += rng.normal(0, HEIGHT_NOISE_M)
+    T = _shaken(_pose(np.append(xy, max(z, grip[2])), task.grip[:3, :3]), 0.0, rng)
+    T[2, 3] = max(T[2, 3], grip[2])
+    shift = np.eye(4)
+    shift[2, 3] = rng.normal(0, HELD_SHIFT_M)  # the end effector's z lies along the fingers' faces
+    T_ee_object = np.linalg.inv(task.T_world_base @ task.grip) @ plain.lying[name]
+    lying = {**plain.lying, name: task.T_world_base @ T @ shift @ T_ee_object}
+    return replace(plain, lying=lying, finger_m=task.width_m, is_grasped=True), T
+
+
+def _released(plain: Arrangement, task: _Task,
+              rng: np.random.Generator) -> tuple[Arrangement, np.ndarray]:
+    """Leave the object on the receptacle."""
+    name = plain.placement.object_name
+    there = np.append(task.plate_m[:2] + rng.normal(0, RELEASED_XY_M, 2), 0.0)
+    T_object = plain.lying[name].copy()
+    T_object[:2, 3] = (task.T_world_base @ np.append(there, 1.0))[:2]
+    T_object[2, 3] += task.plate_m[2]
+    above = there + [0.0, 0.0, task.grip[2, 3] + rng.uniform(0.0, DEFAULT_FUNNEL.travel_height_m)]
+    T = _shaken(_pose(above, task.grip[:3, :3]), NEAR_XY_M, rng)
+    return replace(plain, lying={**plain.lying, name: T_object}, on_plate=True), T
+
+
+_MAKERS = {'way': _way, 'near': _near, 'holding': _holding, 'released': _released}
+
+
+def _height(distance_m: float) -> float:
+    """Return how high above its goal the expert travels."""
+    funnel = DEFAULT_FUNNEL
+    return float(np.clip(funnel.slope * (distance_m - funnel.mouth_m), 0.0,
+                         funnel.travel_height_m))
+
+
+def _raised(T: np.ndarray, height_m: float) -> np.ndarray:
+    return _pose(T[:3, 3] + [0.0, 0.0, height_m], T[:3, :3])
+
+
+def _shaken(T: np.ndarray, xy_noise_m: float, rng: np.random.Generator) -> np.ndarray:
+    """Return a pose that was nudged and turned a little, never into the table."""
+    turn = Rotation.from_euler('z', rng.normal(0, YAW_NOISE_RAD))
+    tilt = Rotation.from_rotvec(rng.normal(0, TILT_NOISE_RAD, 3))
+    position = T[:3, 3] + np.append(rng.normal(0, 1.0, 2) * xy_noise_m,
+                                    rng.normal(0, HEIGHT_NOISE_M))
+    position[2] = max(position[2], DEFAULT_FUNNEL.lowest_ee_m)
+    return _pose(position, (turn * tilt).as_matrix() @ T[:3, :3])
+
+
+def _pose(position_m: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    T = np.eye(4)
+    T[:3, :3] = rotation
+    T[:3, 3] = position_m
+    return T

@@ -1,0 +1,126 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Scattered states: what is shown, what the simulator tells of it and what the expert answers."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from rlrc_ros.arm.limits import FINGER_OPEN_M, INITIAL_RAD
+from rlrc_sim.axes import CHOICE_CELLS_M
+from rlrc_sim.expert import DEFAULT_FUNNEL, expert_action
+from rlrc_sim.scatter import MOMENTS, scattered
+from rlrc_sim.world import Arrangement, World
+
+pytestmark = pytest.mark.sim
+SET, SEED = 'put25_choice', 1_000_003
+
+
+@pytest.fixture(scope='module')
+def world():
+    """Return one world for this file."""
+    made = World((64, 64), episode_set=SET)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope='module')
+def states(world):
+    """Return a hundred and twenty states of one episode's things."""
+    return list(scattered(world, SEED, SET, 120))
+
+
+def test_the_arrangement_that_a_reset_made_looks_like_the_reset(world):
+    """Poses, arm, fingers and table, put back by hand, give the picture and the truth again."""
+    played = world.reset(SEED, SET)
+    before, lying = world.truth(), world.resting()
+    world.step(expert_action(before))
+    world.arrange(Arrangement(world.placement, lying, np.array(INITIAL_RAD), FINGER_OPEN_M))
+    difference = np.abs(world.look().image.astype(int) - played.image.astype(int))
+    assert difference.max() <= 1
+    for name in ('ee_position_m', 'object_position_m', 'plate_position_m'):
+        np.testing.assert_allclose(
+            getattr(world.truth(), name), getattr(before, name), atol=1e-5, err_msg=name)
+
+
+def test_things_stand_where_the_set_puts_things(states, world):
+    """Nothing moved by the arm is off the set's cells, and hardly a scene is like another."""
+    cells = np.stack([CHOICE_CELLS_M[:, 0], CHOICE_CELLS_M[:, 1]], axis=1)
+    base = world.in_world(np.eye(4))
+    plates = np.stack([(base @ np.append(each.truth.plate_position_m, 1.0))[:2]
+                       for each in states])
+    gaps = np.linalg.norm(plates[:, None] - cells[None], axis=-1).min(axis=1)
+    assert gaps.max() < 1e-4
+    assert len(np.unique(plates.round(3), axis=0)) > 30
+    tables = {each.observation.image[-2:, :, :].tobytes() for each in states}
+    assert len(tables) > 40
+
+
+def test_every_moment_comes_about_as_often_as_it_says(states):
+    """Counts lie within four standard deviations."""
+    counts = Counter(each.moment for each in states)
+    for name, share in MOMENTS.items():
+        spread = np.sqrt(len(states) * share * (1 - share))
+        assert abs(counts[name] - len(states) * share) < 4 * spread, (name, counts)
+
+
+def test_a_held_thing_is_in_the_hand_and_the_expert_carries_it(states):
+    """It is near the fingers and off the table; the hand stays closed until it is over the plate."""
+    held = [each.truth for each in states if each.moment == 'holding']
+    assert all(truth.is_grasped and not truth.on_plate for truth in held)
+    for truth in held:
+        assert np.linalg.norm(truth.object_position_m - truth.ee_position_m) < 0.05
+        away = np.linalg.norm(truth.object_position_m[:2] - truth.plate_position_m[:2])
+        action = expert_action(truth)
+        assert truth.finger_m < FINGER_OPEN_M
+        if away > DEFAULT_FUNNEL.release_m:
+            assert action.gripper == 0.0
+    assert {expert_action(truth).gripper for truth in held} == {0.0, 1.0}
+
+
+def test_a_free_hand_goes_to_the_thing_that_the_words_name(states):
+    """Far from it the expert's movement shortens the way to the named object, never to another."""
+    for each in states:
+        if each.moment in ('first', 'way'):
+            way = (each.truth.grip_m - each.truth.ee_position_m)[:2]
+            if np.linalg.norm(way) > 0.03:
+                assert expert_action(each.truth).delta_xyz_m[:2] @ way > 0
+    assert any(expert_action(each.truth).gripper == 0.0 for each in states
+               if each.moment == 'near')
+
+
+def test_a_released_thing_lies_over_the_plate_and_the_hand_rises(states):
+    """The simulator is told that it is done."""
+    done = [each.truth for each in states if each.moment == 'released']
+    assert done
+    for truth in done:
+        assert truth.on_plate and not truth.is_grasped
+        assert np.linalg.norm(truth.object_position_m[:2] - truth.plate_position_m[:2]) < 0.06
+        assert expert_action(truth).gripper == 1.0
+    assert max(expert_action(truth).delta_xyz_m[2] for truth in done) > 0.005
+
+
+def test_the_same_seed_scatters_alike(world, states):
+    """To the pixel."""
+    again = list(scattered(world, SEED, SET, 3))
+    for one, other in zip(again, states):
+        assert one.moment == other.moment
+        np.testing.assert_array_equal(one.observation.image, other.observation.image)
+
+
+def test_a_set_that_cannot_be_arranged_is_refused(world):
+    """The small task keeps everything on a shelf."""
+    with pytest.raises(ValueError, match="'ind' cannot be scattered"):
+        next(scattered(world, SEED, 'ind', 1))
