@@ -186,7 +186,7 @@ def _collect_one(seed: int, config: CollectConfig) -> tuple[int, int]:
         import torch  # a worker's thread setting, before its first torch work
         torch.set_num_threads(1)
         _world = World((config.image_size_px, config.image_size_px))
-        _policy = Policy.open(config.policy, 'cpu') if config.policy else None
+        _policy = Policy.open(config.policy, 'cpu', runtime='fast') if config.policy else None
     episode = (scatter(_world, seed, config) if config.scatter
                else demonstrate(_world, seed, config, _policy))
     if episode is None:

@@ -97,6 +97,22 @@ def test_the_chain_is_the_papers_order(tmp_path):
         assert stages[before].product in stages[after].inputs.values()
 
 
+def test_the_dense_policy_learns_from_where_it_got_to(tmp_path):
+    """Expert data → first training → DAgger → second, which goes on; later stages read it all."""
+    stages = {each.name: each for each in make_plan(
+        PipelineConfig('nano', tmp_path, rows=('rlrc-4bit',)).order)}
+    expert = (stages['collect'].product, stages['scatter'].product)
+    assert stages['dense-first'].config().data == expert
+    assert stages['dagger'].config().policy == stages['dense-first'].product
+    again = stages['dense'].config()
+    assert again.init == stages['dense-first'].product
+    assert again.data == (*expert, stages['dagger'].product) == stages['rl'].config().data
+    assert stages['dense-first'].config().steps > again.steps
+    given = [each.name for each in make_plan(
+        PipelineConfig('nano', tmp_path, rows=('rlrc-4bit',), data=(tmp_path,)).order)]
+    assert 'dense' in given and not {'dagger', 'dense-first', 'scatter'} & {*given}
+
+
 def test_the_rows_that_matter_most_come_first(tmp_path):
     """RLRC's own rows are made, played and timed before the first rival; axes come last."""
     stages = [each.name for each in make_plan(PipelineConfig('nano', tmp_path).order)]

@@ -186,12 +186,17 @@ class _Plan:
         """Add what a row's checkpoint needs, once; return its folder."""
         if name in self.products:
             return self.products[name]
-        data = self.data
-        rivals = {f'{each}-20': each for each in ('magnitude', 'wanda', 'llm-pruner', 'flap')}
+        if name == 'dense-first':
+            return self.add(name, 'sft', ['dense'], data=self.expert_data, init=self.order.init)
         if name == 'dense':
             if self.order.dense is not None:
                 return self.order.dense
-            return self.add('dense', 'sft', ['dense'], data=data, init=self.order.init)
+            if not self.learns_twice:
+                return self.add(name, 'sft', ['dense'], data=self.data, init=self.order.init)
+            return self.add(name, 'sft', ['dense', 'dense_again'], data=self.data,
+                            init=self.make('dense-first'))
+        data = self.data
+        rivals = {f'{each}-20': each for each in ('magnitude', 'wanda', 'llm-pruner', 'flap')}
         if name in rivals:
             return self.add(name, 'prune', ['rival'], checkpoint=self.make('dense'), data=data,
                             method=rivals[name])
@@ -217,10 +222,27 @@ class _Plan:
                         checkpoint=self.make(parent), data=data[0])
 
     @property
-    def data(self) -> tuple[Path, ...]:
+    def expert_data(self) -> tuple[Path, ...]:
+        """Return the demonstrations that no policy had a part in."""
         if self.order.data:
             return self.order.data
-        return (self.add('collect', 'collect', ['collect']),)
+        played = self.add('collect', 'collect', ['collect'])
+        if not self.settings.scatter:
+            return (played,)
+        return played, self.add('scatter', 'collect', ['scatter'])
+
+    @property
+    def learns_twice(self) -> bool:
+        """Say whether the dense policy is trained on, on frames that it got to itself."""
+        return bool(self.settings.dagger) and not self.order.data and self.order.dense is None
+
+    @property
+    def data(self) -> tuple[Path, ...]:
+        """Return all that SFT learns from."""
+        if not self.learns_twice:
+            return self.expert_data
+        return *self.expert_data, self.add('dagger', 'collect', ['dagger'],
+                                           policy=self.make('dense-first'))
 
     # ----------------------------------------------------------------- measures
 

@@ -36,6 +36,7 @@ class Settings:
     """Options of each group of stages, by the verbs' own names."""
 
     collect: Options
+    """Played demonstrations."""
     dense: Options
     prune: Options
     """Of everything that is pruned by 90 %."""
@@ -47,6 +48,12 @@ class Settings:
     nf4: Options
     keep_layers: int
     """Of the arm with fewer and wider layers."""
+    scatter: Options = field(default_factory=dict)
+    """Scattered states beside the played demonstrations; nothing: none."""
+    dagger: Options = field(default_factory=dict)
+    """Frames that the first dense policy gets to, answered by the expert; nothing: none."""
+    dense_again: Options = field(default_factory=dict)
+    """What differs from `dense` where training goes on with them."""
     rival: Options = field(default_factory=lambda: {'ratio': 0.2, 'ratio_of': 'decoder'})
     evaluate: Options = field(default_factory=dict)
     timing: Options = field(default_factory=dict)
@@ -73,13 +80,25 @@ CHOICE = {'episode_set': 'put25_choice'}
 SMALL_TABLES = {'stem': True, 'embeddings': 'int8'}
 """Of a small model what is no linear layer weighs something."""
 
+def _scattered(files: int, **also: object) -> Options:
+    """Return scattered states, forty in a file, of seeds that no played episode has."""
+    return {**CHOICE, 'episodes': files, 'scatter': 40, 'first_seed': 50_000_000, **also}
+
+
+DAGGER = {**CHOICE, 'first_seed': 2_000_000, 'policy_steps': 60, 'max_steps': 100,
+          'noise_m': 0.003, 'noise_rad': 0.02, 'burst_probability': 0.03}
+"""The policy acts for up to 60 steps; less noise than the expert's own, since it errs itself."""
+
 SETTINGS: dict[str, Settings] = {
     'nano': Settings(
         # bf16 pays on a processor that multiplies it; docs/pipeline.md says what to set elsewhere.
-        collect={**CHOICE, 'episodes': 3000},
-        dense={**CHOICE, 'preset': 'choice', 'steps': 20000, 'batch_size': 32,
+        collect={**CHOICE, 'episodes': 3200}, scatter=_scattered(2500),
+        dense={**CHOICE, 'preset': 'choice', 'steps': 16_000, 'batch_size': 32,
                'learning_rate': 8e-4, 'precision': 'bf16', 'eval_every': 4000,
                'eval_episodes': 60},
+        dagger={**DAGGER, 'episodes': 700},
+        dense_again={'steps': 6000, 'learning_rate': 6e-4, 'warmup_steps': 100,
+                     'eval_every': 2000},
         # Ten of twelve layers are pruned: 90 % of the whole decoder is not in them.
         prune={'ratio': 0.9, 'ratio_of': 'layer', 'round_to': 32},
         recover={**CHOICE, 'steps': 6000, 'batch_size': 32, 'learning_rate': 6e-4,
@@ -92,9 +111,12 @@ SETTINGS: dict[str, Settings] = {
         keep_layers=3, **_schemes(32, 'int4', **SMALL_TABLES)),
     'small': Settings(
         collect={**CHOICE, 'episodes': 16_384, 'image_size_px': 192},
+        scatter=_scattered(16_384, image_size_px=192),
         dense={**CHOICE, 'preset': 'small', 'steps': 60_000, 'batch_size': 256,
                'learning_rate': 5e-4, 'warmup_steps': 1000, 'precision': 'bf16',
                'eval_every': 10_000, 'eval_episodes': 100, 'processes': 8},
+        dagger={**DAGGER, 'episodes': 2000, 'image_size_px': 192},
+        dense_again={'steps': 20_000, 'learning_rate': 3e-4, 'eval_every': 5000},
         prune={'ratio': 0.9, 'ratio_of': 'layer', 'round_to': 64},
         recover={**CHOICE, 'steps': 10_000, 'batch_size': 256, 'learning_rate': 3e-4,
                  'precision': 'bf16', 'eval_every': 2500, 'eval_episodes': 100, 'processes': 8},
