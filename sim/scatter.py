@@ -65,6 +65,8 @@ class Scattered:
 
     observation: Observation
     truth: Truth
+    things_m: dict[str, np.ndarray]
+    """Where everything is (3,), by name."""
     moment: str
     """One of MOMENTS."""
 
@@ -90,7 +92,7 @@ def scattered(world: World, seed: int, episode_set: str, count: int) -> Iterator
                  for name, T_world in resting.items()}
         moment = names[rng.choice(len(names), p=odds)]
         world.arrange(_arrangement(world, chosen, lying, moment, kinematics, rng))
-        yield Scattered(world.look(), world.truth(), moment)
+        yield Scattered(world.look(), world.truth(), world.things_m(), moment)
 
 
 def _drawn_anew(played: Placement, sampler: Callable[[np.random.Generator], Placement],

@@ -294,6 +294,16 @@ class World:
 
     # ------------------------------------------------------------------- state
 
+    def things_m(self) -> dict[str, np.ndarray]:
+        """Return where everything on the table is (3,), by name, in the arm's base frame."""
+        if self._suite not in ('put25', 'official'):  # others show the two, and nothing more
+            truth, named = self.truth(), self.placement
+            return {named.object_name: truth.object_position_m,
+                    named.receptacle_name: truth.plate_position_m}
+        to_base = np.linalg.inv(self.in_world(np.eye(4)))
+        return {name: to_base[:3, :3] @ T[:3, 3] + to_base[:3, 3]
+                for name, T in self._env.poses().items()}
+
     def joint_state(self) -> JointState:
         """Return the eight moving joints: the arm's six and the two fingers."""
         robot = self._env.agent.robot

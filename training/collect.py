@@ -120,7 +120,8 @@ def scatter(world: World, seed: int, config: CollectConfig) -> Episode:
         seed, config.episode_set, world.instruction,
         np.stack([each.observation.image for each in states]),
         np.stack([expert_action(each.truth).to_vector() for each in states]),
-        np.stack([_positions(each.truth) for each in states]), scattered=True)
+        np.stack([_positions(each.truth) for each in states]), tuple(states[0].things_m),
+        np.stack([list(each.things_m.values()) for each in states]), scattered=True)
 
 
 def _positions(truth: Truth) -> np.ndarray:
@@ -133,7 +134,7 @@ def demonstrate(world: World, seed: int, config: CollectConfig,
     """Play the expert once with noise; return its frames, or None if it failed."""
     rng = np.random.default_rng([seed, 7])
     observation = world.reset(seed, config.episode_set, rebuild=False)
-    frames, actions, positions = [], [], []
+    frames, actions, positions, places = [], [], [], []
     burst_left, burst = 0, np.zeros(4)
     gripper_before, after_success = 1.0, 0
     policy_steps = rng.integers(config.policy_steps + 1) if policy else 0
@@ -148,6 +149,7 @@ def demonstrate(world: World, seed: int, config: CollectConfig,
             frames.append(observation.image)
             actions.append(action.to_vector())
             positions.append(_positions(truth))
+            places.append(world.things_m())
         gripper_before = action.gripper
 
         executed = action
@@ -172,7 +174,8 @@ def demonstrate(world: World, seed: int, config: CollectConfig,
     if not step.success:
         return None
     return Episode(seed, config.episode_set, world.instruction, np.stack(frames),
-                   np.stack(actions), np.stack(positions))
+                   np.stack(actions), np.stack(positions), tuple(places[0]),
+                   np.stack([list(each.values()) for each in places]))
 
 
 _world: World | None = None

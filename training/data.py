@@ -52,6 +52,10 @@ class Episode:
     """(T, 7) float32: metres, radians, gripper 1 open ... 0 closed."""
     positions_m: np.ndarray
     """(T, 9) float32 in the arm's base frame: object, plate, end effector (xyz each)."""
+    things: tuple[str, ...] = ()
+    """Names of all that is on the table; none: not recorded."""
+    things_m: np.ndarray | None = None
+    """(T, N, 3) float32 in the arm's base frame: where each of them is."""
     scattered: bool = False
     """No frame follows from the one before it: states for single actions, not a way."""
 
@@ -62,15 +66,18 @@ def save_episode(folder: Path, episode: Episode) -> Path:
                for image in episode.images]
     path = episode_path(folder, episode.seed)
     partial = path.with_suffix('.partial')
+    arrays = {'png': np.concatenate(encoded),
+              'png_end': np.cumsum([len(each) for each in encoded]).astype(np.int64),
+              'actions': episode.actions.astype(np.float32),
+              'positions_m': episode.positions_m.astype(np.float32)}
+    if episode.things:
+        arrays['things_m'] = episode.things_m.astype(np.float32)
     save_file(
-        {'png': np.concatenate(encoded),
-         'png_end': np.cumsum([len(each) for each in encoded]).astype(np.int64),
-         'actions': episode.actions.astype(np.float32),
-         'positions_m': episode.positions_m.astype(np.float32)},
-        partial,
+        arrays, partial,
         metadata={'format': FORMAT, 'seed': str(episode.seed),
                   'episode_set': episode.episode_set, 'instruction': episode.instruction,
-                  'scattered': str(int(episode.scattered))})
+                  'scattered': str(int(episode.scattered)),
+                  'things': json.dumps(episode.things)})
     os.replace(partial, path)
     return path
 
@@ -99,6 +106,12 @@ def load_episode(path: Path) -> Episode:
                 'make demonstrations with `rlrc collect`')
         png, ends = file.get_tensor('png'), file.get_tensor('png_end')
         actions, positions = file.get_tensor('actions'), file.get_tensor('positions_m')
+        things = tuple(json.loads(metadata.get('things', '[]')))
+        things_m = file.get_tensor('things_m') if things else None
+    if things and things_m.shape != (len(actions), len(things), 3):
+        raise DemonstrationError(
+            f'{path} has places {things_m.shape} of {len(things)} things in {len(actions)} '
+            'frames; delete the file and run the same `rlrc collect` again')
     if not len(ends) == len(actions) == len(positions):
         raise DemonstrationError(
             f'{path} has {len(ends)} images, {len(actions)} actions and {len(positions)} '
@@ -112,7 +125,8 @@ def load_episode(path: Path) -> Episode:
                                  'delete the file and run the same `rlrc collect` again')
     images = np.stack([image[..., ::-1] for image in decoded])
     return Episode(int(metadata['seed']), metadata['episode_set'], metadata['instruction'],
-                   images, actions, positions, metadata.get('scattered') == '1')
+                   images, actions, positions, things, things_m,
+                   metadata.get('scattered') == '1')
 
 
 def episode_paths(folder: Path) -> list[Path]:

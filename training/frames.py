@@ -44,6 +44,10 @@ class Frames:
     """(N, T x 7) normalised; with an action_horizon T of 1 the frame's own action."""
     positions_m: np.ndarray
     """(N, 9) object, plate, end effector."""
+    kinds: tuple[str, ...]
+    """K names of things that are on the table in some frame."""
+    kinds_m: np.ndarray
+    """(N, K, 2) float32, where each of them is in the table's plane; NaN: it is not there."""
     instruction: np.ndarray
     """(N,) index into prompts."""
     prompts: tuple[tuple[int, ...], ...]
@@ -63,6 +67,7 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
         auxiliary_weight asks for them
     """
     actions, positions, instruction, folder, sentences = [], [], [], [], {}
+    things: list[tuple[tuple[str, ...], np.ndarray | None]] = []
     episodes, pictures = 0, Pictures()
     for index, path in enumerate(config.data):
         for episode in tqdm(load_episodes([path], config.episodes, config.camera),
@@ -84,6 +89,7 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
             pictures.add(images.prepare(image, vla) for image in episode.images)
             actions.append(episode.actions)
             positions.append(episode.positions_m)
+            things.append((episode.things, episode.things_m))
             instruction.append(np.full(len(episode.actions), sentence))
             folder.append(np.full(len(episode.actions), index))
             episodes += 1
@@ -98,10 +104,22 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
     normalised = normalised.reshape(len(flat), -1)
     frames = Frames(
         pictures.all(), ActionTokenizer(vla.action).encode(normalised), normalised,
-        np.concatenate(positions), np.concatenate(instruction),
+        np.concatenate(positions), *_by_kind(things, [len(each) for each in actions]),
+        np.concatenate(instruction),
         tuple(tuple(prompt.encode(sentence, tokenizer, vla)) for sentence in sentences),
         np.concatenate(folder), np.repeat(np.arange(episodes), [len(each) for each in actions]))
     return frames, statistics
+
+
+def _by_kind(things: list[tuple[tuple[str, ...], np.ndarray | None]],
+             lengths: list[int]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the names that there are (K) and where each is in every frame (N, K, 2) or NaN."""
+    kinds = tuple(sorted({name for names, _ in things for name in names}))
+    places = np.full((sum(lengths), len(kinds), 2), np.nan, np.float32)
+    for (names, places_m), end, length in zip(things, np.cumsum(lengths), lengths):
+        for column, name in enumerate(names):
+            places[end - length:end, kinds.index(name)] = places_m[:, column, :2]
+    return kinds, places
 
 
 class Pictures:

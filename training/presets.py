@@ -40,8 +40,10 @@ from rlrc_sim.scene import OBJECTS, RECEPTACLES
 from tokenizers import Tokenizer
 
 BINS = 256
-TEXT_VOCABULARY = 384
-"""Ids of the small tokenizer: special tokens, the 256 bytes and what words it learns."""
+TEXT_VOCABULARY, CHOICE_VOCABULARY = 384, 512
+"""Ids of the small tokenizers: special tokens, the 256 bytes and what words they learn. Where words
+choose, every word of the suite is one token: a decoder that has read nothing else does not learn
+from demonstrations that b, r, e and ad are bread."""
 
 
 def suite_instructions() -> tuple[str, ...]:
@@ -55,19 +57,21 @@ def choice_instructions() -> tuple[str, ...]:
     return tuple(dict.fromkeys(f'put {thing} on {place}' for thing, place in sentences))
 
 
-def small_tokenizer(sentences: tuple[str, ...] | None = None) -> Tokenizer:
-    """Train the tokenizer of the small presets, on the small task's instructions by default."""
-    return train_tokenizer(sentences or suite_instructions(), TEXT_VOCABULARY)
+def small_tokenizer(choice: bool = False) -> Tokenizer:
+    """Train the tokenizer of the small presets, or of those for the sets where words choose."""
+    if choice:
+        return train_tokenizer(choice_instructions(), CHOICE_VOCABULARY)
+    return train_tokenizer(suite_instructions(), TEXT_VOCABULARY)
 
 
-def _config(tokenizer: Tokenizer, sentences: tuple[str, ...], *, width: int, tower_depth: int,
-            tower_heads: int, image_size: int, patch_size: int, hidden_size: int, num_heads: int,
+def _config(tokenizer: Tokenizer, sentences: tuple[str, ...], vocabulary: int, *, width: int,
+            tower_depth: int, tower_heads: int, image_size: int, patch_size: int, hidden_size: int, num_heads: int,
             layers: int, intermediate_size: int) -> VlaConfig:
     """Describe a small OpenVLA: a DINOv2-like and a SigLIP-like tower, a LLaMA-like decoder."""
     tower = {'embed_dim': width, 'depth': tower_depth, 'num_heads': tower_heads,
              'mlp_hidden': 4 * width, 'image_size': image_size, 'patch_size': patch_size,
              'stem': 'conv'}
-    vocab_end = TEXT_VOCABULARY + BINS
+    vocab_end = vocabulary + BINS
     return VlaConfig(
         towers=(TowerConfig(**tower, class_token=True, register_tokens=4, layer_scale=True,
                             mean=IMAGENET_MEAN, std=IMAGENET_STD),
@@ -111,6 +115,8 @@ def preset(name: str) -> tuple[VlaConfig, Tokenizer]:
     """
     if name not in PRESETS:
         raise ValueError(f'preset {name!r} is not known; there are: {", ".join(PRESETS)}')
-    sentences = choice_instructions() if name in ('choice', 'small') else suite_instructions()
-    tokenizer = small_tokenizer(sentences)
-    return _config(tokenizer, sentences, **PRESETS[name]), tokenizer
+    choice = name in ('choice', 'small')
+    sentences = choice_instructions() if choice else suite_instructions()
+    tokenizer = small_tokenizer(choice)
+    vocabulary = CHOICE_VOCABULARY if choice else TEXT_VOCABULARY
+    return _config(tokenizer, sentences, vocabulary, **PRESETS[name]), tokenizer

@@ -17,8 +17,8 @@ Supervised fine-tuning: `rlrc sft --data runs/demos --preset nano --out runs/nan
 
 OpenVLA's loss, cross-entropy on the 7 action tokens and the end token, with two things that
 training from scratch on small data wants, both options: targets softened over neighbouring bins,
-and an auxiliary head that regresses object, plate and gripper from the image tokens during
-training only. The checkpoint that is kept is the one with the highest closed-loop success on
+and an auxiliary head that regresses where things are, from the image tokens and from the
+decoder's state, during training only. The checkpoint that is kept is the one with the highest closed-loop success on
 validation seeds, with averaged weights; all lies in OUT:
 
     checkpoint/            the best so far      metrics.jsonl, tb/    losses and success
@@ -83,6 +83,7 @@ VALIDATION_SEEDS = range(90_000, 100_000)
 """For choosing the best checkpoint; final evaluations count up from 0 and never meet these."""
 PROMPT_ROOM = 64
 """Tokens kept free for a prompt; the suite's longest instruction takes fewer."""
+TOKEN_TABLES = ('language_model.model.embed_tokens.weight', 'language_model.lm_head.weight')
 MAY_CHANGE = ('processes', 'threads', 'save_every', 'device', 'accumulate',
               'gradient_checkpointing', 'shard')
 
@@ -148,7 +149,7 @@ def open_model(config: SftConfig, device: torch.device) -> tuple[Vla, Tokenizer,
         model = Vla(_with_decoding(vla, config))
         model.initialise(torch.Generator().manual_seed(config.seed))
         if config.warm_start is not None:
-            _copy_what_fits(open_checkpoint(config.warm_start).model, model)
+            _copy_what_fits(open_checkpoint(config.warm_start), model, tokenizer)
         return model, tokenizer, {}, {}
     # Frozen weights under adapters need no fp32; weights that train do.
     halved = config.precision == 'bf16' and config.lora_rank
@@ -159,17 +160,34 @@ def open_model(config: SftConfig, device: torch.device) -> tuple[Vla, Tokenizer,
 
 
 @torch.no_grad()
-def _copy_what_fits(source: Vla, model: Vla) -> None:
-    theirs, ours = source.state_dict(), model.state_dict()
+def _copy_what_fits(source: Checkpoint, model: Vla, tokenizer: Tokenizer) -> None:
+    theirs, ours = source.model.state_dict(), model.state_dict()
     fitting = [name for name, each in ours.items()
                if name in theirs and theirs[name].shape == each.shape]
     if not fitting:
         raise ValueError('no tensor of --warm-start has the name and shape of one of the preset; '
                          'choose a checkpoint of the same hidden_size, or leave it away')
+    rows = _rows_in_common(source, model.config, tokenizer)
     for name in fitting:
-        ours[name].copy_(theirs[name])
-    log.info('warm start tensors=%d of=%d parameters=%d', len(fitting), len(ours),
-             sum(ours[name].numel() for name in fitting))
+        if name not in TOKEN_TABLES:
+            ours[name].copy_(theirs[name])
+    for name in TOKEN_TABLES:
+        if theirs[name].shape[1] == ours[name].shape[1]:
+            ours[name][rows[0]] = theirs[name][rows[1]]
+    log.info('warm start tensors=%d of=%d parameters=%d tokens=%d', len(fitting), len(ours),
+             sum(ours[name].numel() for name in fitting), len(rows[0]))
+
+
+def _rows_in_common(source: Checkpoint, config: VlaConfig,
+                    tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Return our ids and theirs of the tokens that mean the same: by text, and the action bins."""
+    known = source.tokenizer.get_vocab()
+    both = [(row, known[text]) for text, row in tokenizer.get_vocab().items() if text in known]
+    ours, theirs = config.action, source.summary.config.action
+    if ours.bins == theirs.bins:
+        both += [(ours.vocab_end - each, theirs.vocab_end - each)
+                 for each in range(1, ours.bins + 1)]
+    return [each for each, _ in both], [each for _, each in both]
 
 
 def open_teacher(config: SftConfig, model: Vla, tokenizer: Tokenizer, statistics: dict,
@@ -224,7 +242,7 @@ def sft(config: SftConfig) -> Path:
     frames, statistics = load_frames(config, model.config, tokenizer,
                                      statistics if config.keep_statistics else None)
     teacher = open_teacher(config, model, tokenizer, statistics, device)
-    trainer = Trainer(config, model, device)
+    trainer = Trainer(config, model, device, len(frames.kinds))
     if trainer.restore():
         log.info('resume step=%d best_success=%.3f', trainer.step, trainer.best_success)
     soft = soft_targets(model.config, config.bin_sigma).to(device)

@@ -69,7 +69,7 @@ class SftConfig:
     bin_sigma: float = 3.0
     """Targets are softened over neighbouring bins with this deviation; 0 is OpenVLA's hard bin."""
     auxiliary_weight: float = 2.0
-    """Weight of the auxiliary position loss; 0 leaves the head away."""
+    """Weight of the auxiliary losses, of where things are; 0 leaves the head away."""
     augmentation: Literal['colour', 'openvla'] = 'colour'
     """`colour`: --colour-jitter alone; `openvla`: its random crop, brightness, contrast,
     saturation and hue; evaluate such a checkpoint with center_crop."""

@@ -56,28 +56,31 @@ def soft_targets(vla: VlaConfig, sigma: float) -> torch.Tensor:
 
 class AuxiliaryHead(nn.Module):
     """
-    Where object, plate and end effector are, read from two places: positions (B, 2, 9).
+    Where things are, read from two places; exists during training only, in tenths of a metre.
 
-    From the image tokens (B, P, E), where the words' mean (B, E) chooses among the things in view
-    by a gate, and from the decoder's state (B, E) that the first action token is read from. Exists
-    during training only.
+    From the image tokens, where each of K kinds is: every patch says how much it shows the kind
+    and how far off it lies, and the patches are weighed by that. From the decoder's state that the
+    first action token is read from, where the named object, its receptacle and the end effector
+    are. The first teaches the towers what is what, so that the words have something to choose.
     """
 
-    def __init__(self, vla: VlaConfig):
+    def __init__(self, vla: VlaConfig, kinds: int):
         super().__init__()
-        self.squeeze = nn.Linear(vla.decoder.hidden_size, 16)
-        self.hidden = nn.Linear(16 * vla.num_patches, 256)
-        self.gate = nn.Linear(vla.decoder.hidden_size, 256)
-        self.out = nn.Linear(256, 9)
+        self.kinds = kinds
+        if kinds:
+            self.patches = nn.Linear(vla.decoder.hidden_size, 3 * kinds)
+            # Apart from the start: patches that all point at one place would not be told apart.
+            side = torch.linspace(-1.0, 1.0, round(vla.towers[0].num_patches ** 0.5))
+            grid = torch.cartesian_prod(side, side)[:, None]
+            self.centres = nn.Parameter(grid.repeat(vla.num_patches // len(grid), 1, 1))
         self.decided = nn.Sequential(
             nn.Linear(vla.decoder.hidden_size, 256), nn.GELU(), nn.Linear(256, 9))
 
-    def forward(self, patches: torch.Tensor, words: torch.Tensor,
-                state: torch.Tensor) -> torch.Tensor:
-        """Regress the positions (B, 2, 9), in tenths of a metre."""
-        x = functional.gelu(self.squeeze(patches)).flatten(1)
-        seen = self.out(functional.gelu(self.hidden(x)) * (1.0 + self.gate(words)))
-        return torch.stack([seen, self.decided(state)], dim=1)
+    def seen(self, patches: torch.Tensor) -> torch.Tensor:
+        """Return where each kind is (B, K, 2), from image tokens (B, P, E)."""
+        shown, offsets = self.patches(patches).split([self.kinds, 2 * self.kinds], dim=-1)
+        points = self.centres + offsets.unflatten(-1, (self.kinds, 2))  # (B, P, K, 2)
+        return (shown.softmax(1)[..., None] * points).sum(1)
 
 
 @dataclass(frozen=True)
@@ -164,11 +167,18 @@ def token_losses(vla: VlaConfig, logits: torch.Tensor, targets: torch.Tensor, so
     return torch.cat([token_loss, end_loss[:, None]], dim=1), action_logprobs
 
 
-def _mean_of_words(model: Vla, input_ids: torch.Tensor, prompt_end: torch.Tensor) -> torch.Tensor:
-    """Return the mean embedding (B, E) of the prompt's tokens, at norm sqrt(E)."""
-    inside = torch.arange(input_ids.shape[1], device=input_ids.device)[None] < prompt_end
-    embedded = model.language_model.model.embed_tokens(input_ids).float() * inside[..., None]
-    return functional.normalize(embedded.sum(1), dim=-1) * embedded.shape[-1] ** 0.5
+def position_loss(auxiliary: AuxiliaryHead, patches: torch.Tensor, state: torch.Tensor,
+                    frames: Frames, rows: np.ndarray) -> torch.Tensor:
+    """Return how far off the head's places are: of what is named, and of every kind in view."""
+    named = torch.from_numpy(frames.positions_m[rows]).to(state.device) * 10.0  # (B, 9)
+    loss = functional.smooth_l1_loss(auxiliary.decided(state.float()), named, beta=0.1)
+    if not auxiliary.kinds:
+        return loss
+    kinds = torch.from_numpy(frames.kinds_m[rows]).to(state.device) * 10.0  # (B, K, 2)
+    there = ~kinds.isnan()
+    each = functional.smooth_l1_loss(
+        auxiliary.seen(patches.float()), kinds.nan_to_num(), beta=0.1, reduction='none')
+    return loss + (each * there).sum() / there.sum().clamp(min=1)
 
 
 def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, frames: Frames,
@@ -195,11 +205,7 @@ def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, f
 
     position = torch.zeros((), device=device)
     if auxiliary is not None:
-        truth = torch.from_numpy(frames.positions_m[rows]).to(device)
-        words = _mean_of_words(model, input_ids, where[:, :1])
-        regressed = auxiliary(patches.float(), words, hidden[:, 0].float())
-        position = functional.smooth_l1_loss(
-            regressed, (truth * 10.0)[:, None].expand_as(regressed), beta=0.1)
+        position = position_loss(auxiliary, patches, hidden[:, 0], frames, rows)
     with torch.no_grad():
         low_id = vla.action.vocab_end - vla.action.bins
         best = action_logprobs.argmax(-1)

@@ -50,7 +50,7 @@ def _groups(parameters: Iterable[torch.nn.Parameter], decay: float) -> Iterator[
 class Trainer:
     """Model, averaged weights and optimiser, and how they are saved and restored."""
 
-    def __init__(self, config: SftConfig, model: Vla, device: torch.device):
+    def __init__(self, config: SftConfig, model: Vla, device: torch.device, kinds: int = 0):
         self.config, self.model = config, model.to(device)
         if config.lora_rank:
             add_lora(model, config.lora_rank, config.lora_alpha, config.seed)
@@ -58,7 +58,7 @@ class Trainer:
             checkpoint_activations(model)
         if config.shard:
             shard(model)
-        self.auxiliary = (AuxiliaryHead(model.config).to(device)
+        self.auxiliary = (AuxiliaryHead(model.config, kinds).to(device)
                           if config.auxiliary_weight else None)
         trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
         parameters = dict(trained)
