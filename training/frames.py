@@ -27,6 +27,7 @@ from rlrc_ros.vla import images, prompt
 from rlrc_ros.vla.actions import ActionTokenizer, NormStats, statistics_of
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_training.data import DemonstrationError, load_episodes
+from rlrc_training.grounding import Mention, mentions
 from rlrc_training.sft_config import SftConfig
 from tokenizers import Tokenizer
 from tqdm import tqdm
@@ -51,6 +52,8 @@ class Frames:
     instruction: np.ndarray
     """(N,) index into prompts."""
     prompts: tuple[tuple[int, ...], ...]
+    mentions: tuple[tuple[Mention, ...], ...]
+    """What each prompt names."""
     folder: np.ndarray
     """(N,) index of the folder that a frame came from."""
     episode: np.ndarray
@@ -102,11 +105,12 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
     chunks = action_chunks(flat, [len(each) for each in actions], vla.action.horizon)
     normalised = NormStats.from_json(statistics[config.dataset_name]).normalise(chunks)
     normalised = normalised.reshape(len(flat), -1)
+    kinds, kinds_m = _by_kind(things, [len(each) for each in actions])
     frames = Frames(
         pictures.all(), ActionTokenizer(vla.action).encode(normalised), normalised,
-        np.concatenate(positions), *_by_kind(things, [len(each) for each in actions]),
-        np.concatenate(instruction),
+        np.concatenate(positions), kinds, kinds_m, np.concatenate(instruction),
         tuple(tuple(prompt.encode(sentence, tokenizer, vla)) for sentence in sentences),
+        tuple(mentions(sentence, kinds, tokenizer, vla) for sentence in sentences),
         np.concatenate(folder), np.repeat(np.arange(episodes), [len(each) for each in actions]))
     return frames, statistics
 

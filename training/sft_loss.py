@@ -35,9 +35,9 @@ from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.model import Vla
 from rlrc_training.augmentation import jitter, jitter_factors, openvla_augment, openvla_factors
 from rlrc_training.frames import Frames
+from rlrc_training.grounding import AuxiliaryHead, low_states, position_loss
 from rlrc_training.sft_config import SftConfig
 import torch
-from torch import nn
 from torch.nn import functional
 
 
@@ -52,35 +52,6 @@ def soft_targets(vla: VlaConfig, sigma: float) -> torch.Tensor:
         return torch.eye(vla.action.bins)
     weight = torch.exp(-0.5 * ((bins[None] - bins[:, None]) / sigma).square())
     return weight / weight.sum(1, keepdim=True)
-
-
-class AuxiliaryHead(nn.Module):
-    """
-    Where things are, read from two places; exists during training only, in tenths of a metre.
-
-    From the image tokens, where each of K kinds is: every patch says how much it shows the kind
-    and how far off it lies, and the patches are weighed by that. From the decoder's state that the
-    first action token is read from, where the named object, its receptacle and the end effector
-    are. The first teaches the towers what is what, so that the words have something to choose.
-    """
-
-    def __init__(self, vla: VlaConfig, kinds: int):
-        super().__init__()
-        self.kinds = kinds
-        if kinds:
-            self.patches = nn.Linear(vla.decoder.hidden_size, 3 * kinds)
-            # Apart from the start: patches that all point at one place would not be told apart.
-            side = torch.linspace(-1.0, 1.0, round(vla.towers[0].num_patches ** 0.5))
-            grid = torch.cartesian_prod(side, side)[:, None]
-            self.centres = nn.Parameter(grid.repeat(vla.num_patches // len(grid), 1, 1))
-        self.decided = nn.Sequential(
-            nn.Linear(vla.decoder.hidden_size, 256), nn.GELU(), nn.Linear(256, 9))
-
-    def seen(self, patches: torch.Tensor) -> torch.Tensor:
-        """Return where each kind is (B, K, 2), from image tokens (B, P, E)."""
-        shown, offsets = self.patches(patches).split([self.kinds, 2 * self.kinds], dim=-1)
-        points = self.centres + offsets.unflatten(-1, (self.kinds, 2))  # (B, P, K, 2)
-        return (shown.softmax(1)[..., None] * points).sum(1)
 
 
 @dataclass(frozen=True)
@@ -167,20 +138,6 @@ def token_losses(vla: VlaConfig, logits: torch.Tensor, targets: torch.Tensor, so
     return torch.cat([token_loss, end_loss[:, None]], dim=1), action_logprobs
 
 
-def position_loss(auxiliary: AuxiliaryHead, patches: torch.Tensor, state: torch.Tensor,
-                    frames: Frames, rows: np.ndarray) -> torch.Tensor:
-    """Return how far off the head's places are: of what is named, and of every kind in view."""
-    named = torch.from_numpy(frames.positions_m[rows]).to(state.device) * 10.0  # (B, 9)
-    loss = functional.smooth_l1_loss(auxiliary.decided(state.float()), named, beta=0.1)
-    if not auxiliary.kinds:
-        return loss
-    kinds = torch.from_numpy(frames.kinds_m[rows]).to(state.device) * 10.0  # (B, K, 2)
-    there = ~kinds.isnan()
-    each = functional.smooth_l1_loss(
-        auxiliary.seen(patches.float()), kinds.nan_to_num(), beta=0.1, reduction='none')
-    return loss + (each * there).sum() / there.sum().clamp(min=1)
-
-
 def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, frames: Frames,
                batch: Batch, soft: torch.Tensor, device: torch.device,
                teacher: Vla | None = None) -> Losses:
@@ -191,7 +148,8 @@ def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, f
     input_ids, where, targets = (each.to(device) for each in teacher_forced(frames, rows, vla))
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == 'bf16'):
         patches = model.encode_image(pixels)
-        hidden = model.gather_hidden(patches, input_ids, where)  # (B, K, E)
+        with low_states(model) as low:
+            hidden = model.gather_hidden(patches, input_ids, where)  # (B, K, E)
         logits = model.language_model.lm_head(hidden)
     answers = None
     if teacher is not None:
@@ -205,7 +163,10 @@ def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, f
 
     position = torch.zeros((), device=device)
     if auxiliary is not None:
-        position = position_loss(auxiliary, patches, hidden[:, 0], frames, rows)
+        position = position_loss(
+            auxiliary, patches, low[0] if vla.parallel is None else None, hidden[:, 0],
+            frames.positions_m[rows], frames.kinds_m[rows],
+            [frames.mentions[each] for each in frames.instruction[rows]])
     with torch.no_grad():
         low_id = vla.action.vocab_end - vla.action.bins
         best = action_logprobs.argmax(-1)

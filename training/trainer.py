@@ -20,11 +20,12 @@ import math
 
 from rlrc_ros.vla.model import skeleton, Vla
 from rlrc_training import ranks
+from rlrc_training.grounding import AuxiliaryHead
 from rlrc_training.lora import add_lora, merged_weights
 from rlrc_training.memory import checkpoint_activations
 from rlrc_training.resume import load_state, optimiser_tensors, restore_optimiser, save_state
 from rlrc_training.sft_config import SftConfig
-from rlrc_training.sft_loss import AuxiliaryHead, Losses
+from rlrc_training.sft_loss import Losses
 from rlrc_training.sharding import as_part_of, clip_gradients, gathered, is_shared, own_part, shard
 import torch
 

@@ -24,10 +24,10 @@ from rlrc_ros.vla.checkpoint import open_checkpoint
 from rlrc_sim.axes import CHOICE_OBJECTS, CHOICE_RECEPTACLES
 from rlrc_training.data import DemonstrationError, Episode, load_episode, save_episode
 from rlrc_training.frames import load_frames
+from rlrc_training.grounding import AuxiliaryHead, low_states, Mention, mentions, position_loss
 from rlrc_training.presets import preset
 from rlrc_training.sft import open_model, sft
 from rlrc_training.sft_config import SftConfig
-from rlrc_training.sft_loss import AuxiliaryHead, position_loss
 from rlrc_training.trainer import Trainer
 import torch
 
@@ -91,6 +91,11 @@ def test_frames_know_every_kind_and_where_it_is_not(frames):
     np.testing.assert_array_equal(frames.kinds_m[5:10, 1], expected[:, 1, :2])
 
 
+def _loss(head, patches, state, frames, rows):
+    return position_loss(head, patches, None, state, frames.positions_m[rows],
+                         frames.kinds_m[rows], [()] * len(rows))
+
+
 def test_only_what_is_there_counts(frames):
     """Another answer about an absent kind costs nothing; about a present one it does."""
     vla, _ = preset('tiny')
@@ -103,9 +108,9 @@ def test_only_what_is_there_counts(frames):
         with torch.no_grad():
             if kind is not None:
                 head.patches.bias[3 + 2 * kind:5 + 2 * kind] += 5.0
-        costs.append(position_loss(head, patches, state, frames, np.arange(5)).item())
+        costs.append(_loss(head, patches, state, frames, np.arange(5)).item())
     assert costs[0] == pytest.approx(costs[1]) and costs[2] > costs[0] + 1.0
-    nothing = position_loss(head, patches, state, frames, np.arange(10, 15))
+    nothing = _loss(head, patches, state, frames, np.arange(10, 15))
     nothing.backward()
     assert head.patches.weight.grad.abs().max() == 0, 'a file without places teaches no kind'
 
@@ -175,3 +180,48 @@ def test_a_warm_start_carries_what_a_token_means():
     torch.testing.assert_close(model.language_model.lm_head.weight[-bins:], head[-bins:])
     fresh = next(new[text] for text in new if text not in old)
     assert not (ours[fresh] == theirs).all(dim=1).any()
+
+
+def test_names_are_found_where_the_prompt_ends_them():
+    """A longer name hides a shorter one in it, and punctuation is no part of a name."""
+    vla, tokenizer = preset('choice')
+    kinds = ('7up can', 'bread', 'can', 'gramophone disk', 'plate', 'plastic bottle')
+
+    def read(sentence: str) -> dict[str, str]:
+        ids = prompt.encode(sentence, tokenizer, vla)
+        return {kinds[each.kind]: tokenizer.decode([ids[each.token]]).strip()
+                for each in mentions(sentence, kinds, tokenizer, vla)}
+
+    assert read('put 7up can on gramophone disk') == {'7up can': 'can', 'gramophone disk': 'disk'}
+    assert read('could you put plastic bottle on plate?') == {
+        'plastic bottle': 'bottle', 'plate': 'plate'}
+    assert read('Put Can on breadboard') == {'can': 'can'}
+    assert read('wave') == {}
+
+
+def test_a_name_is_asked_where_it_stands(frames):
+    """The answer to a name depends on the decoder's state at its last token, and no other."""
+    vla, _ = preset('tiny')
+    torch.manual_seed(0)
+    head = AuxiliaryHead(vla, len(frames.kinds))
+    patches = torch.randn(5, vla.num_patches, vla.decoder.hidden_size)
+    state = torch.randn(5, vla.decoder.hidden_size)
+    low = torch.randn(5, vla.num_patches + 12, vla.decoder.hidden_size, requires_grad=True)
+    named = [(Mention(0, 4), Mention(1, 6), Mention(2, 9))] * 5  # there is no cup (1) in view
+    loss = position_loss(head, patches, low, state, frames.positions_m[:5], frames.kinds_m[:5],
+                         named)
+    loss.backward()
+    asked = low.grad.abs().sum(dim=(0, 2)).nonzero()[:, 0] - vla.num_patches
+    assert asked.tolist() == [4, 9]
+
+
+def test_the_low_state_is_a_layers_output(demos, config):
+    """It is what leaves the first layer of two, and the hook is gone afterwards."""
+    model, _, _, _ = open_model(config, CPU)
+    decoder = model.language_model.model
+    embeddings = torch.randn(2, 30, model.config.decoder.hidden_size)
+    with low_states(model) as kept:
+        decoder(embeddings)
+    assert len(kept) == 1 and kept[0].shape == embeddings.shape
+    decoder(embeddings)
+    assert len(kept) == 1
