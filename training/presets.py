@@ -41,9 +41,9 @@ from tokenizers import Tokenizer
 
 BINS = 256
 TEXT_VOCABULARY, CHOICE_VOCABULARY = 384, 512
-"""Ids of the small tokenizers: special tokens, the 256 bytes and what words they learn. Where words
-choose, every word of the suite is one token: a decoder that has read nothing else does not learn
-from demonstrations that b, r, e and ad are bread."""
+"""Ids of the small tokenizers: special tokens, the 256 bytes and what words they learn. Where
+words choose, every word of the suite is one token: a decoder that has read nothing else is slow to
+learn from demonstrations that b, r, e and ad are bread."""
 
 
 def suite_instructions() -> tuple[str, ...]:
@@ -65,8 +65,8 @@ def small_tokenizer(choice: bool = False) -> Tokenizer:
 
 
 def _config(tokenizer: Tokenizer, sentences: tuple[str, ...], vocabulary: int, *, width: int,
-            tower_depth: int, tower_heads: int, image_size: int, patch_size: int, hidden_size: int, num_heads: int,
-            layers: int, intermediate_size: int) -> VlaConfig:
+            tower_depth: int, tower_heads: int, image_size: int, patch_size: int,
+            hidden_size: int, num_heads: int, layers: int, intermediate_size: int) -> VlaConfig:
     """Describe a small OpenVLA: a DINOv2-like and a SigLIP-like tower, a LLaMA-like decoder."""
     tower = {'embed_dim': width, 'depth': tower_depth, 'num_heads': tower_heads,
              'mlp_hidden': 4 * width, 'image_size': image_size, 'patch_size': patch_size,

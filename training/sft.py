@@ -18,8 +18,8 @@ Supervised fine-tuning: `rlrc sft --data runs/demos --preset nano --out runs/nan
 OpenVLA's loss, cross-entropy on the 7 action tokens and the end token, with two things that
 training from scratch on small data wants, both options: targets softened over neighbouring bins,
 and an auxiliary head that regresses where things are, from the image tokens and from the
-decoder's state, during training only. The checkpoint that is kept is the one with the highest closed-loop success on
-validation seeds, with averaged weights; all lies in OUT:
+decoder's state, during training only (grounding.py). The checkpoint that is kept is the one with
+the highest closed-loop success on validation seeds, with averaged weights; all lies in OUT:
 
     checkpoint/            the best so far      metrics.jsonl, tb/    losses and success
     state/                 to go on from        config.json           what was asked for

@@ -77,7 +77,7 @@ def test_every_moment_comes_about_as_often_as_it_says(states):
 
 
 def test_a_held_thing_is_in_the_hand_and_the_expert_carries_it(states):
-    """It is near the fingers and off the table; the hand stays closed until it is over the plate."""
+    """It is near the fingers; the hand stays closed until it is over the plate."""
     held = [each.truth for each in states if each.moment == 'holding']
     assert all(truth.is_grasped and not truth.on_plate for truth in held)
     for truth in held:

@@ -46,7 +46,7 @@ def _episode(seed: int, things: tuple[str, ...], **changes) -> Episode:
 
 @pytest.fixture(scope='module')
 def demos(tmp_path_factory):
-    """Write three episodes: of a can and a plate, of a cup and a plate, and one that says nothing."""
+    """Write three episodes: can and plate, cup and plate, and one that does not say."""
     folder = tmp_path_factory.mktemp('demos')
     for seed, things in ((1_000_000, ('can', 'plate')), (1_000_001, ('plate', 'cup')),
                          (1_000_002, ())):
