@@ -27,7 +27,7 @@ from rlrc_ros.vla import images, prompt
 from rlrc_ros.vla.actions import ActionTokenizer, NormStats, statistics_of
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_training.data import DemonstrationError, load_episodes
-from rlrc_training.grounding import Mention, mentions
+from rlrc_training.grounding import Questions
 from rlrc_training.sft_config import SftConfig
 from tokenizers import Tokenizer
 from tqdm import tqdm
@@ -52,8 +52,8 @@ class Frames:
     instruction: np.ndarray
     """(N,) index into prompts."""
     prompts: tuple[tuple[int, ...], ...]
-    mentions: tuple[tuple[Mention, ...], ...]
-    """What each prompt names."""
+    questions: Questions
+    """Prompts that name other things than those of `prompts`."""
     folder: np.ndarray
     """(N,) index of the folder that a frame came from."""
     episode: np.ndarray
@@ -110,7 +110,7 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
         pictures.all(), ActionTokenizer(vla.action).encode(normalised), normalised,
         np.concatenate(positions), kinds, kinds_m, np.concatenate(instruction),
         tuple(tuple(prompt.encode(sentence, tokenizer, vla)) for sentence in sentences),
-        tuple(mentions(sentence, kinds, tokenizer, vla) for sentence in sentences),
+        Questions(tuple(sentences), kinds, tokenizer, vla),
         np.concatenate(folder), np.repeat(np.arange(episodes), [len(each) for each in actions]))
     return frames, statistics
 

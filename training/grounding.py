@@ -16,23 +16,29 @@
 What tells a policy where things are while it trains: an auxiliary head, no part of a checkpoint.
 
 It asks at three places along the way that a decision takes. Of the image tokens, where each kind
-of thing is: so the towers learn what is what. Of the state at a name in the prompt, a third of the
+of thing is: so the towers learn what is what. Of the state at a name in a prompt, a third of the
 way up the decoder, where that thing is: so words find what they name. Of the state that the first
 action token is read from, where the named object, its receptacle and the end effector are.
+
 From actions alone a small decoder learns the first two late or never: it aims between two things.
+And the demonstrated prompt teaches the second badly, for the hand is soon near what it names, and
+gives the answer away. So names are asked in other prompts: in each the demonstrated names are
+replaced by two of all that is on the table. These prompts are read by the low layers alone.
 
 Places are in tenths of a metre, in the table's plane; those of the last place are (x, y, z) each.
 
-Legend: B rows, P patches, E hidden size, L tokens of a sequence, K kinds, M names in a prompt.
+Legend: B rows, P patches, E hidden size, L tokens of a sequence, K kinds.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 import re
 
 import numpy as np
+from rlrc_ros.vla import prompt
 from rlrc_ros.vla.config import VlaConfig
+from rlrc_ros.vla.language import rotary
 from rlrc_ros.vla.model import Vla
 from tokenizers import Tokenizer
 import torch
@@ -46,27 +52,72 @@ HEIGHT = 3
 
 
 @dataclass(frozen=True)
-class Mention:
-    """A thing that a prompt names."""
+class Question:
+    """A prompt that names two things."""
 
-    kind: int
-    """Index into Frames.kinds."""
-    token: int
-    """Index of the name's last token in the prompt's ids."""
+    ids: tuple[int, ...]
+    """The prompt's tokens."""
+    tokens: tuple[int, ...]
+    """Index in them of each name's last token."""
 
 
-def mentions(instruction: str, kinds: Sequence[str], tokenizer: Tokenizer,
-             vla: VlaConfig) -> tuple[Mention, ...]:
-    """Return the kinds that an instruction names, and where its prompt has their last tokens."""
-    sentence = instruction.strip().lower()
-    start = vla.prompt.index('{instruction}')
+class Questions:
+    """
+    Prompts made from the demonstrated ones by naming other things.
+
+    :param sentences: the demonstrated instructions
+    :param kinds: K names; what none of the sentences contains is never asked
+    """
+
+    def __init__(self, sentences: Sequence[str], kinds: Sequence[str], tokenizer: Tokenizer,
+                 vla: VlaConfig):
+        self._kinds = tuple(kinds)
+        self._templates = [self._template(each) for each in sentences]
+        self._read = lru_cache(maxsize=None)(
+            lambda sentence, names: _question(sentence, names, tokenizer, vla))
+
+    def _template(self, sentence: str) -> str | None:
+        """Return a sentence with its names replaced by {0} and {1}; None: not two names."""
+        spans = []
+        for name in sorted(self._kinds, key=len, reverse=True):  # "7up can" hides "can"
+            match = re.search(rf'\b{re.escape(name)}\b', sentence, re.IGNORECASE)
+            if match and not any(match.start() < end and start < match.end()
+                                 for start, end in spans):
+                spans.append(match.span())
+        if len(spans) != 2:
+            return None
+        (first, second), text = sorted(spans), sentence.replace('{', '{{').replace('}', '}}')
+        if text != sentence:
+            return None
+        return (f'{sentence[:first[0]]}{{0}}{sentence[first[1]:second[0]]}{{1}}'
+                f'{sentence[second[1]:]}')
+
+    def ask(self, sentence: int, there: np.ndarray,
+            chance: np.ndarray) -> tuple[Question, tuple[int, int]] | None:
+        """
+        Return a prompt and the two kinds that it names, or None where nothing can be asked.
+
+        :param there: (K,) bool, what is on the table
+        :param chance: (2,) in [0, 1), which of it is named
+        """
+        template, kinds = self._templates[sentence], np.flatnonzero(there)
+        if template is None or len(kinds) < 2:
+            return None
+        first = int(chance[0] * len(kinds))
+        others = np.delete(kinds, first)
+        chosen = (int(kinds[first]), int(others[int(chance[1] * len(others))]))
+        return self._read(template, tuple(self._kinds[each] for each in chosen)), chosen
+
+
+def _question(template: str, names: tuple[str, str], tokenizer: Tokenizer,
+              vla: VlaConfig) -> Question:
+    sentence = template.format(*names).strip().lower()
     read = tokenizer.encode(vla.prompt.format(instruction=sentence), add_special_tokens=False)
-    found = {}
-    for kind, name in sorted(enumerate(kinds), key=lambda each: len(each[1])):
-        if match := re.search(rf'\b{re.escape(name.lower())}\b', sentence):
-            # Behind the beginning-of-sequence token. A longer name ("7up can") hides a shorter.
-            found[read.char_to_token(start + match.end() - 1) + 1] = kind
-    return tuple(Mention(kind, token) for token, kind in found.items())
+    ends, at = [], vla.prompt.index('{instruction}')
+    for name in names:
+        at += sentence[at - vla.prompt.index('{instruction}'):].index(name.lower()) + len(name)
+        ends.append(read.char_to_token(at - 1) + 1)  # behind the beginning-of-sequence token
+    return Question(tuple(prompt.encode(sentence, tokenizer, vla)), tuple(ends))
 
 
 class AuxiliaryHead(nn.Module):
@@ -100,47 +151,54 @@ class AuxiliaryHead(nn.Module):
         return (shown.softmax(1)[..., None] * points).sum(1)
 
 
-@contextmanager
-def low_states(model: Vla) -> Iterator[list[torch.Tensor]]:
-    """Keep what a layer low in the decoder puts out (B, L, E), in the list that is given."""
-    layers, kept = model.language_model.model.layers, []
-    layer = layers[max(0, len(layers) // HEIGHT - 1)]
-    hook = layer.register_forward_hook(lambda *call: kept.append(call[-1]))
-    try:
-        yield kept
-    finally:
-        hook.remove()
-
-
-def position_loss(head: AuxiliaryHead, patches: torch.Tensor, low: torch.Tensor | None,
-                  state: torch.Tensor, positions_m: np.ndarray, kinds_m: np.ndarray,
-                  named: Sequence[tuple[Mention, ...]]) -> torch.Tensor:
+def low_states(model: Vla, patches: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """
-    Return how far off the three answers are, each a mean over what is there to be asked.
+    Return what the decoder's low layers make of prompts (B, P + L, E).
+
+    :param patches: (B, P, E); :param ids: (B, L), padded behind
+    """
+    decoder = model.language_model.model
+    x = model.embed(ids, patches)
+    positions = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
+    rope = rotary(positions, decoder.config.head_dim, decoder.config.rope_theta)
+    for layer in decoder.layers[:max(1, len(decoder.layers) // HEIGHT)]:
+        x = layer(x, rope, positions, None, None)
+    return x
+
+
+def seen_loss(head: AuxiliaryHead, patches: torch.Tensor, kinds_m: torch.Tensor) -> torch.Tensor:
+    """Return how far off the image tokens' (B, P, E) answers are from kinds_m (B, K, 2) or NaN."""
+    return _mean_error(head.seen(patches.float()), kinds_m * SCALE)
+
+
+def decided_loss(head: AuxiliaryHead, state: torch.Tensor,
+                 positions_m: torch.Tensor) -> torch.Tensor:
+    """Return how far off the answers of (B, E) are from positions_m (B, 9)."""
+    return functional.smooth_l1_loss(head.decided(state.float()), positions_m * SCALE, beta=0.1)
+
+
+def named_loss(head: AuxiliaryHead, model: Vla, patches: torch.Tensor, kinds_m: torch.Tensor,
+               asked: Sequence[tuple[Question, tuple[int, int]] | None]) -> torch.Tensor:
+    """
+    Return how far off the answers at names are.
 
     :param patches: (B, P, E) image tokens
-    :param low: (B, L, E), see low_states(); None asks no names (parallel decoding)
-    :param state: (B, E) that the first action token is read from
-    :param positions_m: (B, 9) named object, receptacle, end effector
-    :param kinds_m: (B, K, 2); NaN: not on the table, or not known
-    :param named: what each row's prompt names
+    :param kinds_m: (B, K, 2), NaN: not on the table, or not known
+    :param asked: for each row, see Questions.ask()
     """
-    device = state.device
-    wanted = torch.from_numpy(positions_m).to(device) * SCALE
-    loss = functional.smooth_l1_loss(head.decided(state.float()), wanted, beta=0.1)
-    if not head.kinds:
-        return loss
-    kinds = torch.from_numpy(kinds_m).to(device) * SCALE
-    loss = loss + _mean_error(head.seen(patches.float()), kinds)
-    asked = [(row, each) for row, those in enumerate(named) for each in those]
-    if low is None or not asked:
-        return loss
-    rows = torch.tensor([row for row, _ in asked], device=device)
-    tokens = torch.tensor([each.token for _, each in asked], device=device)
-    which = torch.tensor([each.kind for _, each in asked], device=device)
+    device = patches.device
+    rows = [row for row, each in enumerate(asked) if each is not None]
+    if not rows:
+        return torch.zeros((), device=device)
+    questions = [asked[row] for row in rows]
+    ids, _ = prompt.pad([list(each.ids) for each, _ in questions], model.config.pad_token_id)
+    low = low_states(model, patches[rows], ids.to(device))
+    tokens = torch.tensor([each.tokens for each, _ in questions], device=device)  # (B, 2)
+    kinds = torch.tensor([chosen for _, chosen in questions], device=device)
+    one = torch.arange(len(rows), device=device)[:, None]
     # The token at index i of the prompt stands at P + i.
-    answered = head.named(low[rows, tokens + patches.shape[1]].float())
-    return loss + _mean_error(answered, kinds[rows, which])
+    answered = head.named(low[one, tokens + patches.shape[1]].float())  # (B, 2, 2)
+    return _mean_error(answered, kinds_m[rows][one, kinds] * SCALE)
 
 
 def _mean_error(answered: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

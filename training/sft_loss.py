@@ -35,7 +35,7 @@ from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.model import Vla
 from rlrc_training.augmentation import jitter, jitter_factors, openvla_augment, openvla_factors
 from rlrc_training.frames import Frames
-from rlrc_training.grounding import AuxiliaryHead, low_states, position_loss
+from rlrc_training.grounding import AuxiliaryHead, decided_loss, named_loss, seen_loss
 from rlrc_training.sft_config import SftConfig
 import torch
 from torch.nn import functional
@@ -74,22 +74,29 @@ class Batch:
     """(batch_size,)"""
     changes: torch.Tensor | None
     """What augmentation drew for each row, along the dimension that counts rows."""
+    chance: torch.Tensor | None = None
+    """(batch_size, 2) in [0, 1): which things the auxiliary head is asked for."""
 
     @classmethod
     def draw(cls, rows: np.ndarray, config: SftConfig, generator: torch.Generator) -> 'Batch':
-        """Draw what augmentation does to each row."""
+        """Draw what augmentation does to each row, and what is asked of it."""
+        changes = None
         if config.augmentation == 'openvla':
-            return cls(rows, openvla_factors(len(rows), generator))
-        if config.colour_jitter == 0.0:
-            return cls(rows, None)
-        return cls(rows, jitter_factors(len(rows), config.colour_jitter, generator))
+            changes = openvla_factors(len(rows), generator)
+        elif config.colour_jitter:
+            changes = jitter_factors(len(rows), config.colour_jitter, generator)
+        chance = None
+        if config.auxiliary_weight:
+            chance = torch.rand((len(rows), 2), generator=generator)
+        return cls(rows, changes, chance)
 
     def part(self, which: np.ndarray) -> 'Batch':
         """Return some of the rows with what was drawn for them."""
         changes = self.changes
         if changes is not None:
             changes = changes[which] if changes.dim() == 2 else changes[:, which]
-        return Batch(self.rows[which], changes)
+        chance = None if self.chance is None else self.chance[which]
+        return Batch(self.rows[which], changes, chance)
 
     def pictures(self, frames: Frames) -> torch.Tensor:
         """Return the changed images uint8 (B, H, W, 3)."""
@@ -138,6 +145,24 @@ def token_losses(vla: VlaConfig, logits: torch.Tensor, targets: torch.Tensor, so
     return torch.cat([token_loss, end_loss[:, None]], dim=1), action_logprobs
 
 
+def _position_loss(model: Vla, auxiliary: AuxiliaryHead, config: SftConfig, frames: Frames,
+                   batch: Batch, patches: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+    """Ask the head's questions (grounding.py) of a batch."""
+    device, rows = state.device, batch.rows
+    loss = decided_loss(auxiliary, state, torch.from_numpy(frames.positions_m[rows]).to(device))
+    if not auxiliary.kinds:
+        return loss
+    kinds_m = torch.from_numpy(frames.kinds_m[rows]).to(device)
+    loss = loss + seen_loss(auxiliary, patches, kinds_m)
+    if model.config.parallel is not None:  # sees the whole prompt at once, by other masks
+        return loss
+    there = ~np.isnan(frames.kinds_m[rows, :, 0])
+    asked = [frames.questions.ask(frames.instruction[row], there[index], chance)
+             for index, (row, chance) in enumerate(zip(rows, batch.chance.numpy()))]
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == 'bf16'):
+        return loss + named_loss(auxiliary, model, patches, kinds_m, asked)
+
+
 def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, frames: Frames,
                batch: Batch, soft: torch.Tensor, device: torch.device,
                teacher: Vla | None = None) -> Losses:
@@ -148,8 +173,7 @@ def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, f
     input_ids, where, targets = (each.to(device) for each in teacher_forced(frames, rows, vla))
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == 'bf16'):
         patches = model.encode_image(pixels)
-        with low_states(model) as low:
-            hidden = model.gather_hidden(patches, input_ids, where)  # (B, K, E)
+        hidden = model.gather_hidden(patches, input_ids, where)  # (B, K, E)
         logits = model.language_model.lm_head(hidden)
     answers = None
     if teacher is not None:
@@ -163,10 +187,7 @@ def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, f
 
     position = torch.zeros((), device=device)
     if auxiliary is not None:
-        position = position_loss(
-            auxiliary, patches, low[0] if vla.parallel is None else None, hidden[:, 0],
-            frames.positions_m[rows], frames.kinds_m[rows],
-            [frames.mentions[each] for each in frames.instruction[rows]])
+        position = _position_loss(model, auxiliary, config, frames, batch, patches, hidden[:, 0])
     with torch.no_grad():
         low_id = vla.action.vocab_end - vla.action.bins
         best = action_logprobs.argmax(-1)

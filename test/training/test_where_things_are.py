@@ -14,6 +14,7 @@
 
 """What tells a small policy the things apart: the auxiliary head, whole words, a warm start."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +25,14 @@ from rlrc_ros.vla.checkpoint import open_checkpoint
 from rlrc_sim.axes import CHOICE_OBJECTS, CHOICE_RECEPTACLES
 from rlrc_training.data import DemonstrationError, Episode, load_episode, save_episode
 from rlrc_training.frames import load_frames
-from rlrc_training.grounding import AuxiliaryHead, low_states, Mention, mentions, position_loss
+from rlrc_training.grounding import (
+    AuxiliaryHead,
+    low_states,
+    named_loss,
+    Question,
+    Questions,
+    seen_loss,
+)
 from rlrc_training.presets import preset
 from rlrc_training.sft import open_model, sft
 from rlrc_training.sft_config import SftConfig
@@ -91,27 +99,21 @@ def test_frames_know_every_kind_and_where_it_is_not(frames):
     np.testing.assert_array_equal(frames.kinds_m[5:10, 1], expected[:, 1, :2])
 
 
-def _loss(head, patches, state, frames, rows):
-    return position_loss(head, patches, None, state, frames.positions_m[rows],
-                         frames.kinds_m[rows], [()] * len(rows))
-
-
 def test_only_what_is_there_counts(frames):
     """Another answer about an absent kind costs nothing; about a present one it does."""
     vla, _ = preset('tiny')
     torch.manual_seed(0)
     head = AuxiliaryHead(vla, len(frames.kinds))
     patches = torch.randn(5, vla.num_patches, vla.decoder.hidden_size)
-    state = torch.randn(5, vla.decoder.hidden_size)
+    kinds_m = torch.from_numpy(frames.kinds_m)
     costs = []
     for kind in (None, 1, 0):  # the first five frames show no cup (1), but a can (0)
         with torch.no_grad():
             if kind is not None:
                 head.patches.bias[3 + 2 * kind:5 + 2 * kind] += 5.0
-        costs.append(_loss(head, patches, state, frames, np.arange(5)).item())
+        costs.append(seen_loss(head, patches, kinds_m[:5]).item())
     assert costs[0] == pytest.approx(costs[1]) and costs[2] > costs[0] + 1.0
-    nothing = _loss(head, patches, state, frames, np.arange(10, 15))
-    nothing.backward()
+    seen_loss(head, patches, kinds_m[10:15]).backward()
     assert head.patches.weight.grad.abs().max() == 0, 'a file without places teaches no kind'
 
 
@@ -182,46 +184,81 @@ def test_a_warm_start_carries_what_a_token_means():
     assert not (ours[fresh] == theirs).all(dim=1).any()
 
 
-def test_names_are_found_where_the_prompt_ends_them():
-    """A longer name hides a shorter one in it, and punctuation is no part of a name."""
+KINDS = ('7up can', 'bread', 'can', 'gramophone disk', 'plate', 'plastic bottle')
+
+
+@pytest.fixture(scope='module')
+def questions():
+    """Return what can be asked in three sentences, the last of which names nothing."""
     vla, tokenizer = preset('choice')
-    kinds = ('7up can', 'bread', 'can', 'gramophone disk', 'plate', 'plastic bottle')
-
-    def read(sentence: str) -> dict[str, str]:
-        ids = prompt.encode(sentence, tokenizer, vla)
-        return {kinds[each.kind]: tokenizer.decode([ids[each.token]]).strip()
-                for each in mentions(sentence, kinds, tokenizer, vla)}
-
-    assert read('put 7up can on gramophone disk') == {'7up can': 'can', 'gramophone disk': 'disk'}
-    assert read('could you put plastic bottle on plate?') == {
-        'plastic bottle': 'bottle', 'plate': 'plate'}
-    assert read('Put Can on breadboard') == {'can': 'can'}
-    assert read('wave') == {}
+    return Questions(('put 7up can on gramophone disk', 'could you put Bread on plate?', 'wave'),
+                     KINDS, tokenizer, vla)
 
 
-def test_a_name_is_asked_where_it_stands(frames):
-    """The answer to a name depends on the decoder's state at its last token, and no other."""
-    vla, _ = preset('tiny')
+@pytest.mark.parametrize('sentence, chance, kinds, read', [
+    (0, (0.0, 0.0), ('7up can', 'bread'), 'put 7up can on bread'),
+    (0, (0.3, 0.9), ('bread', 'plate'), 'put bread on plate'),
+    (1, (0.99, 0.4), ('plate', 'bread'), 'could you put plate on bread?'),
+    (1, (0.6, 0.99), ('gramophone disk', 'plate'), 'could you put gramophone disk on plate?')])
+def test_a_question_names_two_things_on_the_table(questions, sentence, chance, kinds, read):
+    """Only the names differ from the demonstrated prompt, and their last tokens are told."""
+    vla, tokenizer = preset('choice')
+    there = np.array([True, True, False, True, True, False])
+    asked, chosen = questions.ask(sentence, there, np.array(chance))
+    assert tuple(KINDS[each] for each in chosen) == kinds
+    assert list(asked.ids) == prompt.encode(read, tokenizer, vla)
+    for name, token in zip(kinds, asked.tokens):
+        assert tokenizer.decode([asked.ids[token]]).strip() == name.split()[-1]
+        before = tokenizer.decode(list(asked.ids[:token + 1]))
+        assert before.endswith(name)
+
+
+def test_nothing_is_asked_where_there_is_nothing_to_ask(questions):
+    """A sentence without two names; a table with one thing."""
+    assert questions.ask(2, np.ones(6, bool), np.zeros(2)) is None
+    assert questions.ask(0, np.arange(6) == 3, np.zeros(2)) is None
+
+
+def test_every_pair_is_asked_alike(questions):
+    """All ordered pairs of four things come, about equally often, and never one twice."""
+    there = np.array([True, True, False, True, True, False])
+    rng = np.random.default_rng(0)
+    pairs = Counter(questions.ask(0, there, rng.random(2))[1] for _ in range(6000))
+    assert len(pairs) == 12 and all(first != second for first, second in pairs)
+    assert min(pairs.values()) > 400 and max(pairs.values()) < 600
+
+
+def test_a_name_is_asked_where_it_stands(config, frames):
+    """The answer to a name moves with the state at its last token in the low layers alone."""
+    model, _, _, _ = open_model(config, CPU)
+    vla = model.config
     torch.manual_seed(0)
     head = AuxiliaryHead(vla, len(frames.kinds))
-    patches = torch.randn(5, vla.num_patches, vla.decoder.hidden_size)
-    state = torch.randn(5, vla.decoder.hidden_size)
-    low = torch.randn(5, vla.num_patches + 12, vla.decoder.hidden_size, requires_grad=True)
-    named = [(Mention(0, 4), Mention(1, 6), Mention(2, 9))] * 5  # there is no cup (1) in view
-    loss = position_loss(head, patches, low, state, frames.positions_m[:5], frames.kinds_m[:5],
-                         named)
+    patches = torch.randn(10, vla.num_patches, vla.decoder.hidden_size, requires_grad=True)
+    there = ~np.isnan(frames.kinds_m[:10, :, 0])
+    asked = [None] * 5 + [
+        (Question((1, 40, 41, 42, 43, 44, 45), (2, 5)), (2, 1)) for _ in range(5)]
+    assert there[5:, 1].all() and there[5:, 2].all()
+    loss = named_loss(head, model, patches, torch.from_numpy(frames.kinds_m[:10]), asked)
     loss.backward()
-    asked = low.grad.abs().sum(dim=(0, 2)).nonzero()[:, 0] - vla.num_patches
-    assert asked.tolist() == [4, 9]
+    assert patches.grad[:5].abs().max() == 0, 'nothing was asked of these'
+    assert patches.grad[5:].abs().amax(dim=(1, 2)).min() > 0
+    table = model.language_model.model.embed_tokens.weight.grad.abs().sum(1)
+    assert table[[1, 40, 41, 42, 43, 44]].min() > 0
+    assert table[45] == 0, 'it stands behind the last name'
+    layers = model.language_model.model.layers
+    assert layers[0].mlp.up_proj.weight.grad.abs().max() > 0
+    assert layers[1].mlp.up_proj.weight.grad is None, 'not a low layer'
 
 
-def test_the_low_state_is_a_layers_output(demos, config):
-    """It is what leaves the first layer of two, and the hook is gone afterwards."""
+def test_low_states_are_those_of_the_whole_decoder(config):
+    """The first layer's output, as a whole pass computes it."""
     model, _, _, _ = open_model(config, CPU)
-    decoder = model.language_model.model
-    embeddings = torch.randn(2, 30, model.config.decoder.hidden_size)
-    with low_states(model) as kept:
-        decoder(embeddings)
-    assert len(kept) == 1 and kept[0].shape == embeddings.shape
-    decoder(embeddings)
-    assert len(kept) == 1
+    vla, kept = model.config, []
+    patches = torch.randn(2, vla.num_patches, vla.decoder.hidden_size)
+    ids = torch.randint(5, 300, (2, 9))
+    hook = model.language_model.model.layers[0].register_forward_hook(
+        lambda *call: kept.append(call[-1]))
+    model.language_model.model(model.embed(ids, patches))
+    hook.remove()
+    torch.testing.assert_close(low_states(model, patches, ids), kept[0])
