@@ -61,6 +61,13 @@ class Funnel:
     release_m: float = 0.03
     """Horizontal distance from the plate's centre within which the object may be let go."""
 
+    def height_m(self, distance_m: float, yaw_error_rad: float = 0.0) -> float:
+        """Return how high above its goal the gripper is to be, this far from it."""
+        return float(np.clip(
+            self.slope * (distance_m - self.mouth_m)
+            + self.slope_yaw * max(0.0, abs(yaw_error_rad) - self.mouth_rad),
+            0.0, self.travel_height_m))
+
 
 DEFAULT_FUNNEL = Funnel()
 DOWN = Rotation.from_euler('y', np.pi / 2)
@@ -83,10 +90,26 @@ def _clipped(vector: np.ndarray, longest: float) -> np.ndarray:
     return vector if length <= longest else vector * (longest / length)
 
 
-def yaw_of(rotation: Rotation) -> float:
+def _yaw_of(rotation: Rotation) -> float:
     """Return the heading of the finger axis in the base plane, from the base's y axis."""
     finger_axis = rotation.apply([0.0, 1.0, 0.0])
     return float(np.arctan2(-finger_axis[0], finger_axis[1]))
+
+
+def where_to_grip(truth: Truth, funnel: Funnel = DEFAULT_FUNNEL) -> tuple[np.ndarray, float]:
+    """Return where the end effector takes hold of the object (3,), and the yaw it has there."""
+    if truth.grip_m is None:
+        object_top = truth.object_position_m[2] + truth.object_height_m / 2
+        point = np.append(truth.object_position_m[:2], object_top - funnel.grip_depth_m)
+    else:
+        point = truth.grip_m
+    point = np.append(point[:2], max(funnel.lowest_ee_m, point[2]))
+    if not truth.object_long:
+        return point, 0.0
+    axis = truth.grip_long_axis
+    if axis is None:
+        axis = Rotation.from_quat(truth.object_wxyz, scalar_first=True).apply([1.0, 0.0, 0.0])
+    return point, wrap_half_turn(float(np.arctan2(axis[1], axis[0])))
 
 
 def expert_action(truth: Truth, funnel: Funnel = DEFAULT_FUNNEL) -> Action:
@@ -96,9 +119,7 @@ def expert_action(truth: Truth, funnel: Funnel = DEFAULT_FUNNEL) -> Action:
     holds = truth.is_grasped
     done = truth.on_plate and not holds
 
-    object_top = truth.object_position_m[2] + truth.object_height_m / 2
-    grip_z = max(funnel.lowest_ee_m, object_top - funnel.grip_depth_m
-                 if truth.grip_m is None else truth.grip_m[2])
+    grip, grip_yaw = where_to_grip(truth, funnel)
     if holds or done:
         below_ee = ee[2] - truth.object_position_m[2] + truth.object_height_m / 2 if holds else 0.0
         offset = truth.object_position_m[:2] - ee[:2] if holds else np.zeros(2)
@@ -106,26 +127,15 @@ def expert_action(truth: Truth, funnel: Funnel = DEFAULT_FUNNEL) -> Action:
         goal_z = truth.plate_position_m[2] + 0.003 + below_ee + funnel.place_gap_m / 3
         yaw_error = 0.0
     else:
-        goal_xy = (truth.object_position_m if truth.grip_m is None else truth.grip_m)[:2]
-        goal_z = grip_z
-        object_rotation = Rotation.from_quat(truth.object_wxyz, scalar_first=True)
-        long_axis = (object_rotation.apply([1.0, 0.0, 0.0]) if truth.grip_long_axis is None
-                     else truth.grip_long_axis)
-        object_yaw = float(np.arctan2(long_axis[1], long_axis[0]))
-        wanted = wrap_half_turn(object_yaw) if truth.object_long else 0.0
-        yaw_error = wanted - yaw_of(ee_rotation)
+        goal_xy, goal_z = grip[:2], grip[2]
+        yaw_error = grip_yaw - _yaw_of(ee_rotation)
 
     error_xy = goal_xy - ee[:2]
     distance = float(np.linalg.norm(error_xy))
-    height = float(np.clip(
-        funnel.slope * (distance - funnel.mouth_m)
-        + funnel.slope_yaw * max(0.0, abs(yaw_error) - funnel.mouth_rad),
-        0.0, funnel.travel_height_m))
-    if done:
-        height = funnel.travel_height_m
+    height = funnel.travel_height_m if done else funnel.height_m(distance, yaw_error)
     error = np.append(error_xy, goal_z + height - ee[2])
 
-    near = (distance < funnel.close_m and abs(ee[2] - grip_z) < funnel.close_m
+    near = (distance < funnel.close_m and abs(ee[2] - grip[2]) < funnel.close_m
             and abs(yaw_error) < funnel.close_rad)
     if done:
         closed = False
@@ -138,7 +148,7 @@ def expert_action(truth: Truth, funnel: Funnel = DEFAULT_FUNNEL) -> Action:
     else:
         closed = near
 
-    upright = (down_at(yaw_of(ee_rotation)) * ee_rotation.inv()).as_rotvec()
+    upright = (down_at(_yaw_of(ee_rotation)) * ee_rotation.inv()).as_rotvec()
     rotation_step = _clipped(
         funnel.gain * (upright + np.array([0.0, 0.0, yaw_error])), funnel.max_step_rad)
     return Action(

@@ -174,7 +174,10 @@ class PutOnPlate(BaseEnv):
     def _stand_still(self, count: int) -> None:
         """Put the arm into its first pose and let its drives want to stay there."""
         qpos = torch.tensor([*INITIAL_RAD, FINGER_OPEN_M, FINGER_OPEN_M], dtype=torch.float32)
-        qpos = qpos.to(self.device).repeat(count, 1)
+        self._hold(qpos.to(self.device).repeat(count, 1))
+
+    def _hold(self, qpos: torch.Tensor) -> None:
+        """Put arms and fingers (B, 8) somewhere, and let the drives want to stay there."""
         self.agent.reset(qpos)
         self.agent.robot.set_pose(sapien.Pose(ROBOT_POSITION_M, ROBOT_WXYZ))
         self.agent.robot.set_joint_drive_targets(qpos, self.agent.robot.active_joints)

@@ -28,7 +28,7 @@ import numpy as np
 from rlrc_ros.arm.limits import FINGER_OPEN_M, INITIAL_RAD
 from rlrc_sim.objects_25 import OBJECTS_25
 from rlrc_sim.placements import Placement
-from rlrc_sim.put_on_plate import MAX_EPISODE_STEPS, PutOnPlate, ROBOT_POSITION_M, ROBOT_WXYZ
+from rlrc_sim.put_on_plate import MAX_EPISODE_STEPS, PutOnPlate
 from rlrc_sim.receptacles_25 import RECEPTACLES_25
 from rlrc_sim.scene import build_kind, build_table, Kind, PARKING_M, TABLE_TOP_M
 from rlrc_sim.table_looks import composed, table_picture, texture_picture
@@ -122,9 +122,7 @@ class PutOnPlate25(PutOnPlate):
     def _stand_still(self, count: int) -> None:
         first = np.asarray(INITIAL_RAD) + self.placements[0].joint_offset_rad
         qpos = torch.tensor([[*first, FINGER_OPEN_M, FINGER_OPEN_M]], dtype=torch.float32)
-        self.agent.reset(qpos)
-        self.agent.robot.set_pose(sapien.Pose(ROBOT_POSITION_M, ROBOT_WXYZ))
-        self.agent.robot.set_joint_drive_targets(qpos, self.agent.robot.active_joints)
+        self._hold(qpos)
 
     def _place_actors(self, rows: list[int]) -> None:
         chosen = self.placements[0]
@@ -180,9 +178,7 @@ class PutOnPlate25(PutOnPlate):
         self.placements[0] = chosen
         for name, T in poses.items():
             self._actors[name].set_pose(sapien.Pose(T.astype(np.float32)))
-        qpos = torch.from_numpy(qpos.astype(np.float32))[None]
-        self.agent.reset(qpos)
-        self.agent.robot.set_pose(sapien.Pose(ROBOT_POSITION_M, ROBOT_WXYZ))
+        self._hold(torch.from_numpy(qpos.astype(np.float32))[None])
 
     # ----------------------------------------------------------------- picture
 

@@ -32,12 +32,14 @@ import numpy as np
 from rlrc_ros.arm.kinematics import Kinematics
 from rlrc_ros.arm.limits import FINGER_CLOSED_M, FINGER_OPEN_M, INITIAL_RAD
 from rlrc_ros.types import Observation
-from rlrc_sim.expert import DEFAULT_FUNNEL, down_at, wrap_half_turn
+from rlrc_sim.expert import DEFAULT_FUNNEL, down_at, where_to_grip
 from rlrc_sim.placements import Placement
 from rlrc_sim.suites import EPISODE_SETS
 from rlrc_sim.world import Arrangement, Truth, World
 from scipy.spatial.transform import Rotation, Slerp
 
+SCATTERED_SETS = 'put25_'
+"""How the names of the sets begin whose simulator can be arranged."""
 MOMENTS = {'first': 0.12, 'way': 0.33, 'near': 0.20, 'holding': 0.28, 'released': 0.07}
 """How often each part of the task is shown (ours)."""
 DETOUR = 0.3
@@ -71,28 +73,37 @@ class Scattered:
     """One of MOMENTS."""
 
 
+def check_can_scatter(episode_set: str) -> None:
+    """Raise ValueError, listing those that can, for a set whose scenes cannot be arranged."""
+    if not episode_set.startswith(SCATTERED_SETS):
+        raise ValueError(f'episode_set {episode_set!r} cannot be scattered; take one of '
+                         + ', '.join(each for each in EPISODE_SETS
+                                     if each.startswith(SCATTERED_SETS)))
+
+
 def scattered(world: World, seed: int, episode_set: str, count: int) -> Iterator[Scattered]:
     """
     Yield `count` states of the kinds of things that the episode (set, seed) has.
 
     The sentence and the kinds are the episode's; places, yaws and table are drawn anew each time.
 
-    :raises ValueError: a set whose simulator cannot be arranged (only `put25_*` can)
+    :raises ValueError: see check_can_scatter()
     """
+    check_can_scatter(episode_set)
     world.reset(seed, episode_set)
-    if world.placement.suite != 'put25':
-        raise ValueError(f'episode_set {episode_set!r} cannot be scattered; '
-                         'take one of those called put25_...')
     kinematics, rng = Kinematics(), np.random.default_rng([seed, 11])
     played, resting = world.placement, world.resting()
+    spots_played = _spots(played)
     names, odds = list(MOMENTS), list(MOMENTS.values())
     for _ in range(count):
         chosen = _drawn_anew(played, EPISODE_SETS[episode_set], rng)
-        lying = {name: _laid(T_world, *_spots(played)[name], *_spots(chosen)[name])
+        spots = _spots(chosen)
+        lying = {name: _laid(T_world, spots_played[name][1], *spots[name])
                  for name, T_world in resting.items()}
         moment = names[rng.choice(len(names), p=odds)]
         world.arrange(_arrangement(world, chosen, lying, moment, kinematics, rng))
-        yield Scattered(world.look(), world.truth(), world.things_m(), moment)
+        truth = world.truth()
+        yield Scattered(world.look(), truth, world.things_m(truth), moment)
 
 
 def _drawn_anew(played: Placement, sampler: Callable[[np.random.Generator], Placement],
@@ -112,13 +123,11 @@ def _spots(placement: Placement) -> dict[str, tuple[tuple[float, float], float]]
             **{extra.name: (extra.xy_m, extra.yaw_rad) for extra in placement.extras}}
 
 
-def _laid(T_world: np.ndarray, _: tuple[float, float], yaw_before: float,
-          xy_m: tuple[float, float], yaw_rad: float) -> np.ndarray:
+def _laid(T_world: np.ndarray, yaw_before: float, xy_m: tuple[float, float],
+          yaw_rad: float) -> np.ndarray:
     """Return a resting pose (4, 4) at another place, turned about the vertical."""
-    T = np.eye(4)
-    T[:3, :3] = Rotation.from_euler('z', yaw_rad - yaw_before).as_matrix() @ T_world[:3, :3]
-    T[:3, 3] = (*xy_m, T_world[2, 3])
-    return T
+    turn = Rotation.from_euler('z', yaw_rad - yaw_before).as_matrix()
+    return _pose((*xy_m, T_world[2, 3]), turn @ T_world[:3, :3])
 
 
 def _arrangement(world: World, chosen: Placement, lying: dict[str, np.ndarray], moment: str,
@@ -154,9 +163,7 @@ class _Task:
 
     @classmethod
     def of(cls, truth: Truth, first: np.ndarray, T_world_base: np.ndarray) -> '_Task':
-        point = np.append(truth.grip_m[:2], max(DEFAULT_FUNNEL.lowest_ee_m, truth.grip_m[2]))
-        axis = truth.grip_long_axis
-        yaw = 0.0 if axis is None else wrap_half_turn(float(np.arctan2(axis[1], axis[0])))
+        point, yaw = where_to_grip(truth)
         width = np.clip(truth.grip_width_m / 2, FINGER_CLOSED_M, FINGER_OPEN_M)
         return cls(first, _pose(point, down_at(yaw).as_matrix()), truth.plate_position_m,
                    float(width), T_world_base)
@@ -171,7 +178,7 @@ def _way(plain: Arrangement, task: _Task,
     share, grip = rng.random(), task.grip[:3, 3]
     turning = Slerp([0.0, 1.0], Rotation.from_matrix(np.stack([begin[:3, :3], task.grip[:3, :3]])))
     xy = begin[:2, 3] + share * (grip[:2] - begin[:2, 3])
-    over = grip[2] + _height(float(np.linalg.norm(grip[:2] - xy)))
+    over = grip[2] + DEFAULT_FUNNEL.height_m(float(np.linalg.norm(grip[:2] - xy)))
     z = begin[2, 3] + min(1.0, 1.5 * share) * (over - begin[2, 3])
     T = _pose(np.append(xy, z), turning(min(1.0, 2.0 * share)).as_matrix())
     return plain, _shaken(T, XY_NOISE_M, rng)
@@ -183,7 +190,8 @@ def _near(plain: Arrangement, task: _Task,
     fingers = FINGER_OPEN_M
     if rng.random() < CLOSING:
         fingers = float(rng.uniform(task.width_m, FINGER_OPEN_M))
-    raised = _raised(task.grip, abs(rng.normal(0, NEAR_HEIGHT_M)))
+    raised = task.grip.copy()
+    raised[2, 3] += abs(rng.normal(0, NEAR_HEIGHT_M))
     return replace(plain, finger_m=fingers), _shaken(raised, NEAR_XY_M, rng)
 
 
@@ -195,11 +203,11 @@ def _holding(plain: Arrangement, task: _Task,
     if rng.random() < LOWERED:
         away, angle = abs(rng.normal(0, LOWERED_XY_M)), rng.uniform(0, 2 * np.pi)
         xy = plate[:2] + away * np.array([np.cos(angle), np.sin(angle)])
-        z = lift + rng.uniform(0.0, NEAR_HEIGHT_M) + _height(away)
+        z = lift + rng.uniform(0.0, NEAR_HEIGHT_M) + DEFAULT_FUNNEL.height_m(away)
     else:
         xy = grip[:2] + rng.random() * (plate[:2] - grip[:2]) + rng.normal(0, XY_NOISE_M, 2)
         risen = grip[2] + CLIMB * float(np.linalg.norm(xy - grip[:2]))
-        z = min(risen, lift + _height(float(np.linalg.norm(xy - plate[:2]))))
+        z = min(risen, lift + DEFAULT_FUNNEL.height_m(float(np.linalg.norm(xy - plate[:2]))))
         z += rng.normal(0, HEIGHT_NOISE_M)
     T = _shaken(_pose(np.append(xy, max(z, grip[2])), task.grip[:3, :3]), 0.0, rng)
     T[2, 3] = max(T[2, 3], grip[2])
@@ -224,17 +232,6 @@ def _released(plain: Arrangement, task: _Task,
 
 
 _MAKERS = {'way': _way, 'near': _near, 'holding': _holding, 'released': _released}
-
-
-def _height(distance_m: float) -> float:
-    """Return how high above its goal the expert travels."""
-    funnel = DEFAULT_FUNNEL
-    return float(np.clip(funnel.slope * (distance_m - funnel.mouth_m), 0.0,
-                         funnel.travel_height_m))
-
-
-def _raised(T: np.ndarray, height_m: float) -> np.ndarray:
-    return _pose(T[:3, 3] + [0.0, 0.0, height_m], T[:3, :3])
 
 
 def _shaken(T: np.ndarray, xy_noise_m: float, rng: np.random.Generator) -> np.ndarray:

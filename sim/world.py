@@ -294,10 +294,14 @@ class World:
 
     # ------------------------------------------------------------------- state
 
-    def things_m(self) -> dict[str, np.ndarray]:
-        """Return where everything on the table is (3,), by name, in the arm's base frame."""
+    def things_m(self, truth: Truth) -> dict[str, np.ndarray]:
+        """
+        Return where everything on the table is (3,), by name, in the arm's base frame.
+
+        :param truth: of the same moment
+        """
         if self._suite not in ('put25', 'official'):  # others show the two, and nothing more
-            truth, named = self.truth(), self.placement
+            named = self.placement
             return {named.object_name: truth.object_position_m,
                     named.receptacle_name: truth.plate_position_m}
         to_base = np.linalg.inv(self.in_world(np.eye(4)))

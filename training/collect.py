@@ -42,7 +42,7 @@ from rlrc_ros.types import Action
 from rlrc_ros.vla.checkpoint import inspect
 from rlrc_ros.vla.policy import Policy
 from rlrc_sim.expert import expert_action
-from rlrc_sim.scatter import scattered
+from rlrc_sim.scatter import check_can_scatter, scattered
 from rlrc_sim.suites import EPISODE_SETS, TRAIN_SEEDS
 from rlrc_sim.world import Truth, World
 from rlrc_training.command_line import run_verb
@@ -106,9 +106,8 @@ class CollectConfig:
         if self.scatter and self.policy is not None:
             raise ValueError(f'scatter {self.scatter} plays nothing, so policy {self.policy} has '
                              'nothing to do; leave one of the two away')
-        if self.scatter and not self.episode_set.startswith('put25_'):
-            raise ValueError(f'episode_set {self.episode_set!r} cannot be scattered; take one of '
-                             + ', '.join(name for name in EPISODE_SETS if 'put25_' in name))
+        if self.scatter:
+            check_can_scatter(self.episode_set)
         if not 32 <= self.image_size_px <= 1024:
             raise ValueError(f'image_size_px must be 32 ... 1024, got {self.image_size_px}')
 
@@ -149,7 +148,7 @@ def demonstrate(world: World, seed: int, config: CollectConfig,
             frames.append(observation.image)
             actions.append(action.to_vector())
             positions.append(_positions(truth))
-            places.append(world.things_m())
+            places.append(world.things_m(truth))
         gripper_before = action.gripper
 
         executed = action

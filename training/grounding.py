@@ -72,12 +72,12 @@ class Questions:
     def __init__(self, sentences: Sequence[str], kinds: Sequence[str], tokenizer: Tokenizer,
                  vla: VlaConfig):
         self._kinds = tuple(kinds)
-        self._templates = [self._template(each) for each in sentences]
+        self._around = [self._around_names(each.strip()) for each in sentences]
         self._read = lru_cache(maxsize=None)(
-            lambda sentence, names: _question(sentence, names, tokenizer, vla))
+            lambda around, names: _question(around, names, tokenizer, vla))
 
-    def _template(self, sentence: str) -> str | None:
-        """Return a sentence with its names replaced by {0} and {1}; None: not two names."""
+    def _around_names(self, sentence: str) -> tuple[str, str, str] | None:
+        """Return what stands before, between and behind two names; None: not two names."""
         spans = []
         for name in sorted(self._kinds, key=len, reverse=True):  # "7up can" hides "can"
             match = re.search(rf'\b{re.escape(name)}\b', sentence, re.IGNORECASE)
@@ -86,11 +86,8 @@ class Questions:
                 spans.append(match.span())
         if len(spans) != 2:
             return None
-        (first, second), text = sorted(spans), sentence.replace('{', '{{').replace('}', '}}')
-        if text != sentence:
-            return None
-        return (f'{sentence[:first[0]]}{{0}}{sentence[first[1]:second[0]]}{{1}}'
-                f'{sentence[second[1]:]}')
+        first, second = sorted(spans)
+        return sentence[:first[0]], sentence[first[1]:second[0]], sentence[second[1]:]
 
     def ask(self, sentence: int, there: np.ndarray,
             chance: np.ndarray) -> tuple[Question, tuple[int, int]] | None:
@@ -100,24 +97,26 @@ class Questions:
         :param there: (K,) bool, what is on the table
         :param chance: (2,) in [0, 1), which of it is named
         """
-        template, kinds = self._templates[sentence], np.flatnonzero(there)
-        if template is None or len(kinds) < 2:
+        around, kinds = self._around[sentence], np.flatnonzero(there)
+        if around is None or len(kinds) < 2:
             return None
         first = int(chance[0] * len(kinds))
         others = np.delete(kinds, first)
         chosen = (int(kinds[first]), int(others[int(chance[1] * len(others))]))
-        return self._read(template, tuple(self._kinds[each] for each in chosen)), chosen
+        return self._read(around, tuple(self._kinds[each] for each in chosen)), chosen
 
 
-def _question(template: str, names: tuple[str, str], tokenizer: Tokenizer,
+def _question(around: tuple[str, str, str], names: tuple[str, str], tokenizer: Tokenizer,
               vla: VlaConfig) -> Question:
-    sentence = template.format(*names).strip().lower()
+    before, between, behind = around
+    first = before + names[0]
+    second = first + between + names[1]
+    sentence = (second + behind).lower()
     read = tokenizer.encode(vla.prompt.format(instruction=sentence), add_special_tokens=False)
-    ends, at = [], vla.prompt.index('{instruction}')
-    for name in names:
-        at += sentence[at - vla.prompt.index('{instruction}'):].index(name.lower()) + len(name)
-        ends.append(read.char_to_token(at - 1) + 1)  # behind the beginning-of-sequence token
-    return Question(tuple(prompt.encode(sentence, tokenizer, vla)), tuple(ends))
+    start = vla.prompt.index('{instruction}')
+    # One further: the beginning-of-sequence token stands before all.
+    ends = tuple(read.char_to_token(start + len(each) - 1) + 1 for each in (first, second))
+    return Question(tuple(prompt.encode(sentence, tokenizer, vla)), ends)
 
 
 class AuxiliaryHead(nn.Module):

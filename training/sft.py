@@ -172,7 +172,7 @@ def _copy_what_fits(source: Checkpoint, model: Vla, tokenizer: Tokenizer) -> Non
         if name not in TOKEN_TABLES:
             ours[name].copy_(theirs[name])
     for name in TOKEN_TABLES:
-        if theirs[name].shape[1] == ours[name].shape[1]:
+        if name in theirs and theirs[name].shape[1] == ours[name].shape[1]:
             ours[name][rows[0]] = theirs[name][rows[1]]
     log.info('warm start tensors=%d of=%d parameters=%d tokens=%d', len(fitting), len(ours),
              sum(ours[name].numel() for name in fitting), len(rows[0]))

@@ -148,17 +148,16 @@ def token_losses(vla: VlaConfig, logits: torch.Tensor, targets: torch.Tensor, so
 def _position_loss(model: Vla, auxiliary: AuxiliaryHead, config: SftConfig, frames: Frames,
                    batch: Batch, patches: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
     """Ask the head's questions (grounding.py) of a batch."""
-    device, rows = state.device, batch.rows
+    device, rows, places_m = state.device, batch.rows, frames.kinds_m[batch.rows]
     loss = decided_loss(auxiliary, state, torch.from_numpy(frames.positions_m[rows]).to(device))
     if not auxiliary.kinds:
         return loss
-    kinds_m = torch.from_numpy(frames.kinds_m[rows]).to(device)
+    kinds_m = torch.from_numpy(places_m).to(device)
     loss = loss + seen_loss(auxiliary, patches, kinds_m)
     if model.config.parallel is not None:  # sees the whole prompt at once, by other masks
         return loss
-    there = ~np.isnan(frames.kinds_m[rows, :, 0])
-    asked = [frames.questions.ask(frames.instruction[row], there[index], chance)
-             for index, (row, chance) in enumerate(zip(rows, batch.chance.numpy()))]
+    asked = [frames.questions.ask(*each) for each in zip(
+        frames.instruction[rows], ~np.isnan(places_m[..., 0]), batch.chance.numpy())]
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == 'bf16'):
         return loss + named_loss(auxiliary, model, patches, kinds_m, asked)
 

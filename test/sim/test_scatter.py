@@ -57,11 +57,10 @@ def test_the_arrangement_that_a_reset_made_looks_like_the_reset(world):
 
 def test_things_stand_where_the_set_puts_things(states, world):
     """Nothing moved by the arm is off the set's cells, and hardly a scene is like another."""
-    cells = np.stack([CHOICE_CELLS_M[:, 0], CHOICE_CELLS_M[:, 1]], axis=1)
     base = world.in_world(np.eye(4))
     plates = np.stack([(base @ np.append(each.truth.plate_position_m, 1.0))[:2]
                        for each in states])
-    gaps = np.linalg.norm(plates[:, None] - cells[None], axis=-1).min(axis=1)
+    gaps = np.linalg.norm(plates[:, None] - CHOICE_CELLS_M[None], axis=-1).min(axis=1)
     assert gaps.max() < 1e-4
     assert len(np.unique(plates.round(3), axis=0)) > 30
     tables = {each.observation.image[-2:, :, :].tobytes() for each in states}

@@ -143,7 +143,7 @@ def test_the_head_finds_a_kind_by_its_patch(frames):
     assert np.mean(errors[-20:]) < 0.3 * np.mean(errors[:5])
 
 
-def test_training_goes_on_with_its_head(config, monkeypatch):
+def test_training_goes_on_with_its_head(config):
     """The head's size comes from the data, and a stopped run finds it again."""
     sft(config)
     model, tokenizer, _, _ = open_model(config, CPU)

@@ -80,6 +80,7 @@ CHOICE = {'episode_set': 'put25_choice'}
 SMALL_TABLES = {'stem': True, 'embeddings': 'int8'}
 """Of a small model what is no linear layer weighs something."""
 
+
 def _scattered(files: int, **also: object) -> Options:
     """Return scattered states, forty in a file, of seeds that no played episode has."""
     return {**CHOICE, 'episodes': files, 'scatter': 40, 'first_seed': 50_000_000, **also}
