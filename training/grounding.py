@@ -38,7 +38,6 @@ import re
 import numpy as np
 from rlrc_ros.vla import prompt
 from rlrc_ros.vla.config import VlaConfig
-from rlrc_ros.vla.language import rotary
 from rlrc_ros.vla.model import Vla
 from tokenizers import Tokenizer
 import torch
@@ -66,7 +65,7 @@ class Questions:
     Prompts made from the demonstrated ones by naming other things.
 
     :param sentences: the demonstrated instructions
-    :param kinds: K names; what none of the sentences contains is never asked
+    :param kinds: K names; what stands on the table is asked, named in a sentence or not
     """
 
     def __init__(self, sentences: Sequence[str], kinds: Sequence[str], tokenizer: Tokenizer,
@@ -158,10 +157,8 @@ def low_states(model: Vla, patches: torch.Tensor, ids: torch.Tensor) -> torch.Te
     """
     decoder = model.language_model.model
     x = model.embed(ids, patches)
-    positions = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
-    rope = rotary(positions, decoder.config.head_dim, decoder.config.rope_theta)
-    for layer in decoder.layers[:max(1, len(decoder.layers) // HEIGHT)]:
-        x = layer(x, rope, positions, None, None)
+    for index in range(max(1, len(decoder.layers) // HEIGHT)):
+        x = decoder.run_layer(index, x)
     return x
 
 

@@ -186,6 +186,12 @@ class Decoder(nn.Module):
             x = layer(x, rope, positions, cache, mask)
         return self.norm(x)
 
+    def run_layer(self, index: int, x: torch.Tensor) -> torch.Tensor:
+        """Run one layer over whole causal sequences (B, L, E); no norm behind it."""
+        positions = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
+        rope = rotary(positions, self.config.head_dim, self.config.rope_theta)
+        return self.layers[index](x, rope, positions, None, None)
+
 
 class LanguageModel(nn.Module):
     """Decoder and head under Hugging Face's key names: model.*, lm_head.weight."""

@@ -28,7 +28,7 @@ Legend: L tokens of a sample, E hidden_size.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rlrc_ros.vla.language import Decoder, LanguageModel, rotary
+from rlrc_ros.vla.language import Decoder, LanguageModel
 import torch
 from torch import nn
 
@@ -83,13 +83,6 @@ def linear(layer: nn.Module, name: str) -> nn.Linear:
     return layer.get_submodule(name)
 
 
-def run_layer(decoder: Decoder, index: int, x: torch.Tensor) -> torch.Tensor:
-    """Run one layer over a whole sequence (1, L, E)."""
-    positions = torch.arange(x.shape[1], device=x.device)[None]
-    rope = rotary(positions, decoder.config.head_dim, decoder.config.rope_theta)
-    return decoder.layers[index](x, rope, positions, None, None)
-
-
 class Statistic:
     """What a forward walk gathers about the input of one matrix; subclasses say what."""
 
@@ -114,11 +107,11 @@ def walk_forward(decoder: Decoder, samples: Sequence[Sample], names: Sequence[st
         hooks = [linear(layer, name).register_forward_pre_hook(
             lambda module, arguments, each=statistics[name]: each.add(arguments[0][0]))
             for name in names]
-        outputs = [run_layer(decoder, index, x) for x in inputs]
+        outputs = [decoder.run_layer(index, x) for x in inputs]
         for hook in hooks:
             hook.remove()
         if visit(index, layer, statistics):
-            outputs = [run_layer(decoder, index, x) for x in inputs]
+            outputs = [decoder.run_layer(index, x) for x in inputs]
         inputs = outputs
 
 
@@ -175,7 +168,7 @@ class BackwardWalk:
         for index in range(len(decoder.layers)):
             if index >= self._lowest:
                 states.append(inputs)
-            inputs = [run_layer(decoder, index, x) for x in inputs]
+            inputs = [decoder.run_layer(index, x) for x in inputs]
         return [*states, inputs]
 
     def _through(self, decoder: Decoder, index: int, x: torch.Tensor, gradient: torch.Tensor,
@@ -186,7 +179,7 @@ class BackwardWalk:
             for weight in wanted.values():
                 weight.requires_grad_(True)
             x = x.detach().requires_grad_()
-            out = run_layer(decoder, index, x)
+            out = decoder.run_layer(index, x)
         below, *own = torch.autograd.grad(out, [x, *wanted.values()], gradient)
         for (name, weight), each in zip(wanted.items(), own):
             weight.requires_grad_(False)
