@@ -157,9 +157,7 @@ def low_states(model: Vla, patches: torch.Tensor, ids: torch.Tensor) -> torch.Te
     """
     decoder = model.language_model.model
     x = model.embed(ids, patches)
-    for index in range(max(1, len(decoder.layers) // HEIGHT)):
-        x = decoder.run_layer(index, x)
-    return x
+    return decoder.run_layers(x, *range(max(1, len(decoder.layers) // HEIGHT)))
 
 
 def seen_loss(head: AuxiliaryHead, patches: torch.Tensor, kinds_m: torch.Tensor) -> torch.Tensor:

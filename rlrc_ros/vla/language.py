@@ -186,11 +186,13 @@ class Decoder(nn.Module):
             x = layer(x, rope, positions, cache, mask)
         return self.norm(x)
 
-    def run_layer(self, index: int, x: torch.Tensor) -> torch.Tensor:
-        """Run one layer over whole causal sequences (B, L, E); no norm behind it."""
+    def run_layers(self, x: torch.Tensor, *indices: int) -> torch.Tensor:
+        """Run some layers over whole causal sequences (B, L, E); no norm behind them."""
         positions = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
         rope = rotary(positions, self.config.head_dim, self.config.rope_theta)
-        return self.layers[index](x, rope, positions, None, None)
+        for index in indices:
+            x = self.layers[index](x, rope, positions, None, None)
+        return x
 
 
 class LanguageModel(nn.Module):

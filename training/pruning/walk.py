@@ -107,11 +107,11 @@ def walk_forward(decoder: Decoder, samples: Sequence[Sample], names: Sequence[st
         hooks = [linear(layer, name).register_forward_pre_hook(
             lambda module, arguments, each=statistics[name]: each.add(arguments[0][0]))
             for name in names]
-        outputs = [decoder.run_layer(index, x) for x in inputs]
+        outputs = [decoder.run_layers(x, index) for x in inputs]
         for hook in hooks:
             hook.remove()
         if visit(index, layer, statistics):
-            outputs = [decoder.run_layer(index, x) for x in inputs]
+            outputs = [decoder.run_layers(x, index) for x in inputs]
         inputs = outputs
 
 
@@ -168,7 +168,7 @@ class BackwardWalk:
         for index in range(len(decoder.layers)):
             if index >= self._lowest:
                 states.append(inputs)
-            inputs = [decoder.run_layer(index, x) for x in inputs]
+            inputs = [decoder.run_layers(x, index) for x in inputs]
         return [*states, inputs]
 
     def _through(self, decoder: Decoder, index: int, x: torch.Tensor, gradient: torch.Tensor,
@@ -179,7 +179,7 @@ class BackwardWalk:
             for weight in wanted.values():
                 weight.requires_grad_(True)
             x = x.detach().requires_grad_()
-            out = decoder.run_layer(index, x)
+            out = decoder.run_layers(x, index)
         below, *own = torch.autograd.grad(out, [x, *wanted.values()], gradient)
         for (name, weight), each in zip(wanted.items(), own):
             weight.requires_grad_(False)
