@@ -176,7 +176,8 @@ def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, f
         logits = model.language_model.lm_head(hidden)
     answers = None
     if teacher is not None:
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16,
+                                             enabled=config.precision == 'bf16'):
             answers = teacher.action_logits(teacher(
                 pixels.to(next(teacher.parameters()).dtype), input_ids, where[:, :-1])
             ).float().softmax(-1)
