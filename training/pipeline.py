@@ -30,14 +30,16 @@ changed is done again and why is said. Everything lies in OUT:
     rlrc pipeline nano --set rl.total_timesteps=200000 quantize.vision=int8
 """
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 import signal
 import sys
 
 from rich.console import Console
 from rlrc_ros.vla.checkpoint import inspect, refuse_quantized
+from rlrc_ros.vla.config import ConfigError, VlaConfig
 from rlrc_sim.suites import check_ready
+from rlrc_training.byte_table import check_group_size
 from rlrc_training.command_line import run_verb
 from rlrc_training.content_hash import write_json
 from rlrc_training.data import episode_paths
@@ -68,24 +70,46 @@ def check_given(config: PipelineConfig, stages: list[Stage]) -> None:
     """
     for folder in config.data:
         episode_paths(folder)
-    decoder = None
+    vla = None
     if config.dense is not None:
         summary = refuse_quantized(inspect(config.dense), 'the pipeline')
         check_stage(summary)
-        decoder = summary.config.decoder
+        vla = summary.config
     elif config.init is not None:
-        decoder = refuse_quantized(inspect(config.init), 'the pipeline').config.decoder
+        vla = refuse_quantized(inspect(config.init), 'the pipeline').config
     for stage in stages:
         asked = stage.config()
-        if stage.name == 'dense' and decoder is None:
-            decoder = preset(asked.preset)[0].decoder
-        if stage.verb == 'prune' and decoder is not None:
-            plan_pruning(decoder, asked)
+        if stage.name == 'dense' and vla is None:
+            vla = preset(asked.preset)[0]
+        if stage.verb == 'prune' and vla is not None:
+            plan_pruning(vla.decoder, asked)
         for name in asked.sets if stage.verb == 'evaluate' else ():
             check_ready(name)
         if stage.verb == 'quantize' and {'nf4', 'llm.int8'} & {
                 asked.decoder, asked.head, asked.vision, asked.projector}:
             from rlrc_ros.vla import bitsandbytes_ops  # noqa: F401  (missing: says what to type)
+    if vla is not None:
+        check_groups(stages, vla)
+
+
+def check_groups(stages: list[Stage], vla: VlaConfig, pruned: Stage | None = None) -> None:
+    """
+    Refuse int4 groups that do not fit what they will be asked of, before it is trained for hours.
+
+    :param vla: the shape of what is quantised
+    :param pruned: the stage that gave it this shape; None: it is the dense policy's
+    :raises ValueError: names the stage that would fail
+    """
+    prunes = {each.name for each in stages if each.verb == 'prune'}
+    wanted = {pruned.name} if pruned else set()
+    for stage in stages:
+        if stage.verb != 'quantize' or _ancestors(stage, stages) & prunes != wanted:
+            continue
+        asked = stage.config()
+        try:
+            check_group_size(replace(vla, quantization=asked.record), asked.short_groups)
+        except ConfigError as error:
+            raise ValueError(f'stage {stage.name} would fail: {error}') from error
 
 
 # ------------------------------------------------------------------------ the whole
@@ -140,6 +164,8 @@ def pipeline(config: PipelineConfig, run: Run = in_child,
             for stage in stages:
                 if stage.name in chosen:
                     _do(stage, stages, records, view, run)
+                    if stage.verb == 'prune':
+                        check_groups(stages, inspect(stage.product).config, stage)
                 elif chosen & {each.name for each in stages
                                if stage.name in _ancestors(each, stages)}:
                     decision = records.decide(stage)

@@ -419,6 +419,17 @@ def test_what_a_verb_would_refuse_hours_later_is_refused_at_once(config, setting
     assert not (config.folder / 'prune').exists()
 
 
+def test_groups_that_do_not_fit_are_refused_before_the_training(config):
+    """In the dense policy's shape before the first stage; in the pruned one's once it is there."""
+    wide = ('int4.group_size=256',)
+    with pytest.raises(ValueError, match='stage int4 would fail: group_size 256 does not divide'):
+        said(replace(config, rows=('int4',), settings=wide, only='int4'))
+    assert not (config.folder / 'int4').exists()
+    with pytest.raises(ValueError, match='stage quantize would fail: group_size 256 does not'):
+        said(replace(config, rows=('rlrc-4bit',), settings=wide, only=''))
+    assert (config.folder / 'prune').exists() and not (config.folder / 'recover').exists()
+
+
 def test_a_dense_policy_that_is_none_is_refused(config, tmp_path):
     """Pruned or quantised folders and empty demonstrations, before anything runs."""
     said(config)
