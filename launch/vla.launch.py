@@ -55,6 +55,8 @@ ARGUMENTS = (
      'arm_controller and gripper_controller. interbotix: the xs_sdk driver.'),
     ('mode', 'lockstep', 'sim only. lockstep: the simulation waits for each command, so a run '
      'repeats. real_time: time passes as it does for a real arm.'),
+    ('episode_set', '', 'sim only. Family of worlds; empty: the one in sim_params_file, or, '
+     'without such a file, the one that the checkpoint was trained on.'),
     ('checkpoint', '', 'Folder of the checkpoint that drives the arm; empty: the shipped one.'),
     ('instruction', '', 'What to do; empty: what each simulated task asks for, and on hardware '
      'nothing until the topic `instruction` says something.'),
@@ -115,12 +117,15 @@ def start_nodes(context: LaunchContext) -> list:
         arguments=['--ros-args', '--log-level', given['log_level']])
     nodes = [vla_node]
     if simulated:
+        worlds = given['episode_set'] or (
+            '' if given['sim_params_file'] else summary.episode_set)
         nodes.insert(0, Node(
             package='rlrc_ros', executable='sim_bridge', name='sim_bridge',
             namespace=given['namespace'], output='screen', on_exit=Shutdown(),
             parameters=[given['sim_params_file'] or str(config_file('sim.yaml')), {
                 'mode': given['mode'], 'image_height_px': height_px, 'image_width_px': width_px,
-                'instruction': ParameterValue(given['instruction'], value_type=str)}],
+                'instruction': ParameterValue(given['instruction'], value_type=str),
+                **({'episode_set': worlds} if worlds else {})}],
             arguments=['--ros-args', '--log-level', given['log_level']]))
     if boolean('rviz', given):
         nodes += views(arm, given)

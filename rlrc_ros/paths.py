@@ -97,11 +97,3 @@ def shipped_checkpoint(name: str = SHIPPED_CHECKPOINT) -> Path:
             f'{", ".join(known)}); give the folder of another checkpoint, or make one: '
             f'rlrc collect, then rlrc sft')
     return checkpoint
-
-
-def shipped_dense_checkpoint() -> Path:
-    """Return the dense checkpoint that came along; the shipped one where it is not compressed."""
-    try:
-        return shipped_checkpoint(DENSE_CHECKPOINT)
-    except FileNotFoundError:
-        return shipped_checkpoint()

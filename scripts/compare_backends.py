@@ -101,7 +101,8 @@ def nodes_of(backend: str, options: argparse.Namespace, folder: Path,
     if not lockstep and options.stream_hz:
         policy['stream_hz'] = options.stream_hz
     arm = {'mode': 'lockstep' if lockstep else 'real_time', 'first_seed': options.first_seed,
-           'episodes': options.episodes, 'image_height_px': height_px, 'image_width_px': width_px,
+           'episodes': options.episodes, 'episode_set': summary.episode_set,
+           'image_height_px': height_px, 'image_width_px': width_px,
            'autostart': False, 'start_timeout_s': 300.0, 'step_timeout_s': 30.0,
            'real_time_factor': 1.0 if lockstep else options.real_time_factor,
            'exit_when_done': True}

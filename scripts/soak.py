@@ -72,8 +72,9 @@ def soak(minutes: float, folder: Path) -> int:
     environment = {'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
                    'OMP_NUM_THREADS': '1'}
     policy = {'checkpoint': str(summary.folder), 'use_sim_time': True, 'lockstep': False}
-    arm = {'mode': 'real_time', 'episodes': 0, 'image_height_px': height_px,
-           'image_width_px': width_px, 'autostart': False, 'start_timeout_s': 300.0}
+    arm = {'mode': 'real_time', 'episodes': 0, 'episode_set': summary.episode_set,
+           'image_height_px': height_px, 'image_width_px': width_px, 'autostart': False,
+           'start_timeout_s': 300.0}
     vla_node = NodeProcess(
         'vla_node', 'rlrc_ros.nodes.vla_node',
         [*arguments('vla.yaml', {}), *arguments('vla_sim.yaml', policy)],

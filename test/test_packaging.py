@@ -160,8 +160,9 @@ def test_shared_files_are_found_in_an_installed_prefix(
     """Beside site-packages first, and through the ament index where the code lies elsewhere."""
     prefix = tmp_path / 'prefix'
     share = prefix / 'share' / 'rlrc_ros'
-    (share / 'checkpoints' / 'nano').mkdir(parents=True)
-    (share / 'checkpoints' / 'nano' / 'config.json').write_text('{}')
+    checkpoint = share / 'checkpoints' / paths.SHIPPED_CHECKPOINT
+    checkpoint.mkdir(parents=True)
+    (checkpoint / 'config.json').write_text('{}')
     (share / 'package.xml').write_text('<package><name>rlrc_ros</name></package>')
     code_prefix = prefix if where == 'prefix' else tmp_path / 'elsewhere'
     monkeypatch.setattr(paths, '__file__', str(
@@ -169,7 +170,7 @@ def test_shared_files_are_found_in_an_installed_prefix(
     monkeypatch.setattr(sys, 'prefix', str(tmp_path / 'no_prefix'))
     monkeypatch.setenv('AMENT_PREFIX_PATH', str(prefix) if where == 'ament' else '')
     assert paths.share_folder() == share
-    assert paths.shipped_checkpoint() == share / 'checkpoints' / 'nano'
+    assert paths.shipped_checkpoint() == checkpoint
 
 
 def test_an_incomplete_installation_says_so(

@@ -27,7 +27,7 @@ import json
 from demo_run import demo
 import pytest
 from rlrc_ros.paths import shipped_checkpoint
-from rlrc_ros.vla.checkpoint import inspect
+from rlrc_ros.vla.checkpoint import CheckpointSummary, inspect
 from rlrc_ros.vla.policy import Policy
 from rlrc_sim.world import World
 
@@ -37,13 +37,13 @@ SEEDS = range(20)
 MAX_STEPS = 80
 
 
-def in_process(checkpoint, seeds, height_px: int, width_px: int) -> list[bool]:
+def in_process(summary: CheckpointSummary, seeds: range) -> list[bool]:
     """Return success_once for each seed, with the policy beside the world in this process."""
-    policy = Policy.open(checkpoint, device='cpu')
-    world = World(image_size_px=(height_px, width_px), control='ee')
+    policy = Policy.open(summary.folder, device='cpu')
+    world = World(summary.image_size_px, control='ee', episode_set=summary.episode_set)
     successes = []
     for seed in seeds:
-        observation = world.reset(seed)
+        observation = world.reset(seed, summary.episode_set)
         for _ in range(MAX_STEPS):
             step = world.step(policy.act(observation).actions[0])
             observation = step.observation
@@ -57,10 +57,9 @@ def in_process(checkpoint, seeds, height_px: int, width_px: int) -> list[bool]:
 def test_twenty_seeds_end_alike_over_ros_and_in_process(tmp_path):
     """Over ROS 2 at most one of twenty held-out episodes ends otherwise than in process."""
     try:
-        checkpoint = shipped_checkpoint()
+        summary = inspect(shipped_checkpoint())
     except FileNotFoundError as error:
         pytest.skip(f'no shipped checkpoint yet: {error}')
-    summary = inspect(checkpoint)
     assert summary.action_horizon == 1, 'this test steps one action an image'
     with demo('--episodes', len(SEEDS), '--seed', SEEDS.start, '--max-steps', MAX_STEPS,
               '--no-distinct', '--out', tmp_path) as process:
@@ -69,7 +68,7 @@ def test_twenty_seeds_end_alike_over_ros_and_in_process(tmp_path):
     record = json.loads((tmp_path / 'demo.json').read_text())
     over_ros = [episode['success_once'] for episode in record['episodes']]
     assert [episode['seed'] for episode in record['episodes']] == list(SEEDS)
-    beside = in_process(checkpoint, SEEDS, *summary.image_size_px)
+    beside = in_process(summary, SEEDS)
     differing = [seed for seed, a, b in zip(SEEDS, over_ros, beside) if a != b]
     assert len(differing) <= 1, (
         f'seeds {differing} end otherwise: over ROS {sum(over_ros)}/20, in process '

@@ -33,7 +33,7 @@ import time
 
 import numpy as np
 import psutil
-from rlrc_ros.paths import shipped_dense_checkpoint
+from rlrc_ros.paths import shipped_checkpoint
 from rlrc_ros.vla.checkpoint import inspect, open_checkpoint
 from rlrc_ros.vla.config import (
     ActionConfig,
@@ -154,14 +154,14 @@ def _checked(row: Row, config: VlaConfig, folder: Path) -> VlaConfig:
 
 def dense_config(size: str) -> VlaConfig:
     """
-    Return the shapes of a size: the shipped policy's, OpenVLA-7B's, or those with widths / 8.
+    Return the shapes of a size: checkpoints/nano's, OpenVLA-7B's, or those with widths / 8.
 
     :raises ValueError: unknown size
     """
     if size not in SIZES:
         raise ValueError(f'size {size!r} is not known; there are: {", ".join(SIZES)}')
     if size == 'nano':
-        return inspect(shipped_dense_checkpoint()).config
+        return inspect(shipped_checkpoint('nano')).config
     part = 8 if size == 'eighth' else 1
     towers = tuple(
         replace(tower, embed_dim=tower.embed_dim // part, mlp_hidden=tower.mlp_hidden // part)

@@ -50,8 +50,6 @@ import tyro
 HELD_OUT_SEEDS = 100_000
 """Seeds below belong to evaluation (rlrc_sim.suites.HELD_OUT_SEEDS, not imported here: it would
 load the simulator into a process that only listens)."""
-FIRST_SET = 'ind'
-"""Checkpoints whose provenance names no set are from before there was another."""
 BRING_UP_S = 180.0
 EPISODE_S = 120.0
 FILM_S = 120.0
@@ -145,7 +143,7 @@ def arm_parameters(config: DemoConfig, checkpoint: CheckpointSummary) -> dict[st
     """Return what sim_bridge is told beside its shipped parameters."""
     height_px, width_px = checkpoint.image_size_px
     return {
-        'mode': config.mode, 'episode_set': config.episode_set or trained_on(checkpoint),
+        'mode': config.mode, 'episode_set': config.episode_set or checkpoint.episode_set,
         'first_seed': config.seed, 'episodes': config.episodes,
         'distinct_instructions': config.distinct and config.instruction is None,
         'instruction': config.instruction or '', 'max_steps': config.max_steps,
@@ -236,13 +234,6 @@ def _follow(conductor: Conductor, config: DemoConfig, sim_bridge: NodeProcess,
         conductor.listen(0.2)
 
 
-def trained_on(checkpoint: CheckpointSummary) -> str:
-    """Return the family of worlds that the last stage which names one was trained on."""
-    named = [stage['config']['episode_set'] for stage in checkpoint.provenance.get('stages', [])
-             if stage.get('config', {}).get('episode_set')]
-    return named[-1] if named else FIRST_SET
-
-
 def second_checkpoint(config: DemoConfig) -> Path | None:
     """Return the checkpoint that the first is compared with, or None."""
     if config.compare is not None or config.single or config.checkpoint is not None:
@@ -264,7 +255,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = tyro.cli(DemoConfig, args=argv, prog='rlrc demo', description=__doc__)
         first = inspect(config.checkpoint or shipped_checkpoint())
-        config = replace(config, episode_set=config.episode_set or trained_on(first))
+        config = replace(config, episode_set=config.episode_set or first.episode_set)
         chosen = [(config, first)]
         if (second := second_checkpoint(config)) is not None:
             chosen.append((replace(config, out=config.out / 'compare'), inspect(second)))

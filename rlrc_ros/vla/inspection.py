@@ -38,6 +38,8 @@ from rlrc_ros.vla.shards import (
 
 CONFIG, TOKENIZER, PREPROCESSOR = 'config.json', 'tokenizer.json', 'preprocessor_config.json'
 STATISTICS, PROVENANCE = 'dataset_statistics.json', 'provenance.json'
+FIRST_SET = 'ind'
+"""Checkpoints whose provenance names no family of worlds are from before there was another."""
 PARTS = {'vision_backbone.': 'vision towers', 'projector.': 'projector',
          'language_model.model.embed_tokens.': 'embeddings',
          'language_model.model.': 'decoder', 'language_model.lm_head.': 'head',
@@ -113,6 +115,17 @@ class CheckpointSummary:
     def instructions(self) -> tuple[str, ...]:
         """Return examples of instructions that the policy was trained on."""
         return self.config.instructions
+
+    @property
+    def episode_set(self) -> str:
+        """
+        Return the family of simulated worlds that the policy was last trained on.
+
+        It is FIRST_SET where no stage of provenance.json names one.
+        """
+        named = [stage['config']['episode_set'] for stage in self.provenance.get('stages', [])
+                 if stage.get('config', {}).get('episode_set')]
+        return named[-1] if named else FIRST_SET
 
 
 def _read_json(folder: Path, name: str) -> dict:

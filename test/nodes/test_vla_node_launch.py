@@ -15,7 +15,7 @@
 """The launch file: checked as text everywhere, built for real where launch_ros is."""
 
 import ast
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 import sys
@@ -23,7 +23,9 @@ from types import ModuleType
 
 import pytest
 from rlrc_ros.nodes.parameters import VlaParameters
+from rlrc_ros.vla.checkpoint import inspect
 from rlrc_sim.bridge_settings import BridgeSettings
+from tiny_vla import make_tiny_checkpoint
 
 LAUNCH_FILE = Path(__file__).resolve().parents[2] / 'launch' / 'vla.launch.py'
 LAUNCH_IS_MISSING = find_spec('launch_ros') is None
@@ -42,7 +44,7 @@ def nodes_in_text() -> dict[str, set[str]]:
             names = set()
             for overrides in ast.walk(given['parameters']):
                 if isinstance(overrides, ast.Dict):
-                    names |= {key.value for key in overrides.keys}
+                    names |= {key.value for key in overrides.keys if key is not None}
             found[given['executable'].value] = names
     return found
 
@@ -140,6 +142,26 @@ def test_each_arm_gets_its_nodes_topics_and_caution(launch_file: ModuleType) -> 
 
 
 @without_launch
+def test_the_worlds_are_the_checkpoints_own(
+    launch_file: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:
+    """What the checkpoint was trained on, unless the user or a parameter file says otherwise."""
+    checkpoint = make_tiny_checkpoint(tmp_path / 'tiny')
+    trained = replace(inspect(checkpoint), provenance={'stages': [
+        {'name': 'sft', 'config': {'episode_set': 'put25_choice'}}]})
+    monkeypatch.setattr(launch_file, 'inspect', lambda folder: trained)
+
+    def worlds(**given: str) -> object:
+        nodes = started(launch_file, checkpoint=str(checkpoint), **given)
+        return parameters_of(nodes['sim_bridge']).get('episode_set')
+
+    assert worlds() == 'put25_choice'
+    assert worlds(episode_set='ood') == 'ood'
+    assert worlds(sim_params_file='mine.yaml') is None
+    assert worlds(sim_params_file='mine.yaml', episode_set='ood') == 'ood'
+
+
+@without_launch
 @pytest.mark.parametrize(('given', 'said'), [
     ({'arm': 'panda'}, "arm is 'panda'; it can be: sim, ros2_control, interbotix"),
     ({'dry_run': 'maybe'}, "dry_run is 'maybe'; it can be: true, false"),
@@ -156,7 +178,6 @@ def test_the_arguments_build_two_nodes(monkeypatch: pytest.MonkeyPatch, tmp_path
     """With a checkpoint the description gives both nodes; a wrong argument says what is right."""
     pytest.importorskip('launch_ros')
     from launch import LaunchContext
-    make_tiny_checkpoint = pytest.importorskip('tiny_vla').make_tiny_checkpoint
     spec = spec_from_file_location('vla_launch', LAUNCH_FILE)
     module = module_from_spec(spec)
     spec.loader.exec_module(module)

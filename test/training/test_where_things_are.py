@@ -165,9 +165,9 @@ def test_every_word_of_the_choice_is_one_token():
 
 def test_a_warm_start_carries_what_a_token_means():
     """Rows move to their token's new number, action bins to theirs; unknown words begin fresh."""
-    source = open_checkpoint(shipped_checkpoint())
+    source = open_checkpoint(shipped_checkpoint('nano'))
     model, tokenizer, _, _ = open_model(
-        SftConfig(preset='choice', warm_start=shipped_checkpoint()), CPU)
+        SftConfig(preset='choice', warm_start=shipped_checkpoint('nano')), CPU)
     old, new = source.tokenizer.get_vocab(), tokenizer.get_vocab()
     theirs = source.model.language_model.model.embed_tokens.weight
     ours = model.language_model.model.embed_tokens.weight

@@ -322,15 +322,15 @@ def test_a_policy_warms_up_with_all_that_it_reads(tmp_path):
 
 
 def test_checkpoints_from_before_open_as_they_are(tmp_path):
-    """A config.json without the field decodes token after token; the shipped one is such."""
+    """A config.json without the field decodes token after token; one that is shipped is such."""
     folder = make_tiny_checkpoint(tmp_path / 'tiny')
     document = json.loads((folder / 'config.json').read_text())
     del document['parallel']
     (folder / 'config.json').write_text(json.dumps(document))
     assert open_checkpoint(folder).summary.config.parallel is None
-    shipped = json.loads((shipped_checkpoint() / 'config.json').read_text())
+    shipped = json.loads((shipped_checkpoint('nano') / 'config.json').read_text())
     assert 'parallel' not in shipped
-    assert inspect(shipped_checkpoint()).cameras == ('image',)
+    assert inspect(shipped_checkpoint('nano')).cameras == ('image',)
 
 
 @pytest.mark.parametrize(('fields', 'words'), [
