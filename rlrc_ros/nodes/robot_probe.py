@@ -15,6 +15,9 @@
 """
 Listen to a robot's topics for a few seconds and say what is there: `rlrc doctor --robot`.
 
+DDS finds its peers within a second or so, later over Wi-Fi and on a busy machine: what is not
+there is waited for.
+
 Prints one JSON object a line: name, ok, found, to_type. With `--view` it also writes the camera's
 picture laid half over a picture of the view that the policy was trained on, so that the camera can
 be placed until the two agree.
@@ -40,6 +43,9 @@ from rlrc_ros.nodes.xs_driver import XsDriver
 from sensor_msgs.msg import Image, JointState
 
 LISTEN_S = 3.0
+"""How long rates are counted, once everything is there."""
+FIND_S = 10.0
+"""How long camera, joint states and listeners are waited for."""
 LEAST_IMAGE_HZ = 5.0
 LEAST_JOINT_HZ = 20.0
 COMMAND_TOPICS = {
@@ -67,6 +73,10 @@ class Listener(Node):
             messages[:] = [message]
             self.arrived_s[id(messages)].append(monotonic())
         return take
+
+    def hears_all(self, robot_name: str) -> bool:
+        """Return whether images and joint states came and some backend listens."""
+        return bool(self.images and self.states and backends(self, robot_name))
 
     def rate_hz(self, messages: list) -> float:
         """Return how often a topic arrived, in hertz."""
@@ -110,10 +120,15 @@ def check_joints(listener: Listener) -> dict:
                 'raise the rate, or max_joint_state_age_s in a params_file')
 
 
+def backends(listener: Listener, robot_name: str) -> list[str]:
+    """Return the values of `arm` all of whose command topics somebody listens to."""
+    return [arm for arm, topics in COMMAND_TOPICS.items() if all(
+        listener.count_subscribers(f'/{robot_name}/{topic}') for topic in topics)]
+
+
 def check_commands(listener: Listener, robot_name: str) -> dict:
     """Return which backend's command topics somebody listens to."""
-    there = [arm for arm, topics in COMMAND_TOPICS.items() if all(
-        listener.count_subscribers(f'/{robot_name}/{topic}') for topic in topics)]
+    there = backends(listener, robot_name)
     rivals = [topic for topics in COMMAND_TOPICS.values() for topic in topics
               if listener.count_publishers(f'/{robot_name}/{topic}')]
     if rivals:
@@ -170,6 +185,10 @@ def main(argv: list[str] | None = None) -> int:
     ended = begin([])
     listener = Listener(options.image, options.joint_states)
     with spun(listener):
+        found_by_s = monotonic() + FIND_S
+        while not listener.hears_all(options.robot_name) and monotonic() < found_by_s:
+            if ended.wait(0.1):
+                break
         ended.wait(LISTEN_S)
         checks = [check_camera(listener), check_joints(listener),
                   check_commands(listener, options.robot_name)]

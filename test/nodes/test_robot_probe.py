@@ -19,6 +19,7 @@ import os
 from pathlib import Path
 import subprocess
 import sys
+from threading import Timer
 
 import cv2
 from nodes.test_vla_node_process import lone_bench, NAMESPACE
@@ -26,6 +27,9 @@ from nodes.vla_rig import DOMAIN
 import numpy as np
 import pytest
 from rlrc_ros.nodes import robot_probe
+
+LATE_S = 4.0
+"""Longer than rates are counted, shorter than a robot is waited for."""
 
 
 def probe(*arguments: str) -> dict[str, dict]:
@@ -41,13 +45,14 @@ def probe(*arguments: str) -> dict[str, dict]:
     return {check['name']: check for check in checks}
 
 
-def test_a_robot_that_is_there_is_described_and_its_camera_overlaid(tmp_path: Path) -> None:
+def test_a_robot_that_comes_late_is_described_and_its_camera_overlaid(tmp_path: Path) -> None:
     """Size, encoding, rates, who listens; half the camera's picture over half the view's."""
     view, laid = tmp_path / 'view.png', tmp_path / 'overlay.png'
     cv2.imwrite(str(view), np.full((48, 64, 3), 200, np.uint8))
     with lone_bench() as bench:
         bench.size_px = (48, 64)
-        bench.feed()
+        late = Timer(LATE_S, bench.feed)
+        late.start()
         checks = probe('--image', f'{NAMESPACE}/image', '--joint-states',
                        f'{NAMESPACE}/joint_states', '--robot-name', NAMESPACE.strip('/'),
                        '--view', str(view), '--overlay', str(laid))
