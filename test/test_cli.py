@@ -44,7 +44,7 @@ def verb_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def run_cli(*arguments: str, **options) -> subprocess.CompletedProcess:
     """Run the installed command as a user does."""
     return subprocess.run([sys.executable, '-m', 'rlrc_ros.cli', *arguments], check=False,
-                          capture_output=True, text=True, timeout=60, **options)
+                          capture_output=True, text=True, timeout=120, **options)
 
 
 def test_help_lists_each_installed_verb_with_its_first_docstring_line() -> None:
@@ -131,7 +131,7 @@ def test_ctrl_c_ends_a_verb_without_a_traceback(tmp_path: Path) -> None:
     try:
         assert process.stdout.readline() == 'waiting\n'
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == cli.EXIT_INTERRUPTED

@@ -102,7 +102,7 @@ def test_ctrl_c_ends_everything_without_a_traceback(tmp_path, untrained):
         assert len(nodes_writing_to(tmp_path)) == 2
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)
-        text, _ = process.communicate(timeout=60)
+        text, _ = process.communicate(timeout=120)
     assert process.returncode == 130, text
     for said in (text, *(log.read_text() for log in tmp_path.glob('*.log'))):
         assert 'Traceback' not in said
@@ -116,7 +116,7 @@ def test_a_node_that_dies_ends_the_demo_with_the_reason(tmp_path, untrained):
         for pid in nodes_writing_to(tmp_path):
             if b'vla_node' in Path(f'/proc/{pid}/cmdline').read_bytes():
                 os.kill(pid, signal.SIGKILL)
-        text, _ = process.communicate(timeout=60)
+        text, _ = process.communicate(timeout=120)
     assert process.returncode == 1, text
     assert 'vla_node ended with signal SIGKILL' in text
     assert 'Traceback' not in text

@@ -36,7 +36,7 @@ def probe(*arguments: str) -> dict[str, dict]:
     """Run the probe as the doctor does; return its checks by name."""
     process = subprocess.run(
         [sys.executable, '-m', 'rlrc_ros.nodes.robot_probe', *arguments], check=False,
-        capture_output=True, text=True, timeout=60, env={
+        capture_output=True, text=True, timeout=120, env={
             **os.environ, 'ROS_DOMAIN_ID': str(DOMAIN),
             'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'})
     checks = [json.loads(row) for row in process.stdout.splitlines() if row.startswith('{')]

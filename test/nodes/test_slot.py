@@ -22,7 +22,7 @@ import pytest
 from rlrc_ros.nodes.slot import InferenceWorker, Question
 from rlrc_ros.types import Action, ActionChunk, Observation
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 class Gated:

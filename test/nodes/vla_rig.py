@@ -49,7 +49,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
 DOMAIN = 1 + os.getpid() % 100
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 COUNT = itertools.count(1)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 SIZE_PX = (32, 32)

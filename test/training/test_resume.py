@@ -99,7 +99,7 @@ def test_a_full_disk_leaves_the_last_state_and_says_so(tmp_path):
     answers = FORK.Queue()
     process = FORK.Process(target=_run_out_of_room, args=(folder, answers))
     process.start()
-    message, about_checkpoint = answers.get(timeout=60), answers.get(timeout=60)
+    message, about_checkpoint = answers.get(timeout=120), answers.get(timeout=120)
     process.join()
     assert 'checkpoint cannot be written' in about_checkpoint
     assert 'there is no earlier one' in about_checkpoint
