@@ -122,15 +122,16 @@ class Pilot:
             self._restart()
         else:
             self.senses.forgive()
-            self._begin_anew()  # the last target is no place to go back to
+            self.restart()
 
     def set_dry_run(self, *, dry_run: bool) -> None:
-        """Switch between commanding and only computing."""
+        """Switch between commanding and only computing; either way no target is left."""
         self.dry_run = dry_run
-        self._restart()
+        self._begin_anew()
 
     def restart(self) -> None:
-        """Drop plan and target; the next step begins at the measured pose."""
+        """Drop plan and target, no place to go back to; a hand keeps its grip."""
+        self._commanded = None
         self._restart()
 
     def hear(self, instruction: str) -> None:
@@ -159,12 +160,11 @@ class Pilot:
         :param with_pose: False leaves `T_base_ee` the identity: another thread than the pilot's
             must not use its kinematics
         """
-        joints, commanded = self.senses.joints, self._commanded
+        joints, finger_m = self.senses.joints, self._finger_m
         if joints is None or not self.senses.feels(now):
-            return commanded
-        finger_m = min(max(joints.finger_m, FINGER_CLOSED_M), FINGER_OPEN_M)
-        if commanded is not None:
-            finger_m = commanded.finger_m  # a hand that holds something keeps its grip
+            return self._commanded
+        if finger_m is None:  # otherwise a hand that holds something keeps its grip
+            finger_m = min(max(joints.finger_m, FINGER_CLOSED_M), FINGER_OPEN_M)
         pose = self._gate.kinematics.forward(joints.arm_rad) if with_pose else np.eye(4)
         return JointCommand(joints.arm_rad, finger_m, pose)
 
@@ -224,14 +224,15 @@ class Pilot:
             self._held_for = fault.reason
             if fault.reason in _STOPS_AT_ONCE and self.has_commanded:
                 self._commanded = self.hold(now)
-            if not self._lockstep and fault.reason in _UNWATCHED:
-                # Nobody watched the arm meanwhile: what comes next begins where it then is.
-                self._T_target = self._q_commanded_rad = None
-                self._v_commanded_rad_s = self._plan = None
         if not self._lockstep:
-            first = begins and not self._holding
+            first = begins and not self._holding and self.has_commanded
             self._holding = True
-            return self._outcome(fault, command=self._commanded if first else None)
+            command = self._last_or_hold(now) if first else None
+            if fault.reason in _UNWATCHED:
+                # Nobody watched the arm meanwhile: what comes next begins where it then is.
+                self._commanded = self._T_target = self._q_commanded_rad = None
+                self._v_commanded_rad_s = self._plan = None
+            return self._outcome(fault, command=command)
         may_resolve = fault.reason in _OVERTAKEN and self.senses.waited_s(now) < LOCKSTEP_GRACE_S
         waiting = self.senses.newest_stamp_ns
         if may_resolve or waiting is None or waiting == self._answered_ns:
@@ -323,6 +324,7 @@ class Pilot:
             q_from = joints.arm_rad if self._q_commanded_rad is None else self._q_commanded_rad
             self._v_commanded_rad_s = (result.arm_rad - q_from) / self._gate.limits.period_s
             self._commanded, self._q_commanded_rad = result, result.arm_rad
+            self._finger_m = result.finger_m
         self._holding, self._held_for, self._refused = False, None, _DRIVING
         return self._close(_DRIVING, result, action, now, plan.after(self._step))
 
@@ -334,12 +336,27 @@ class Pilot:
         return self._close(refusal, self._last_or_hold(now), action, now)
 
     def _last_or_hold(self, now: Now) -> JointCommand | None:
-        """Return the last target; where there is none, the measured joints become it."""
+        """
+        Return the last target; where there is none, the measured joints become it.
+
+        So they do where the arm has left that target by more than a step may turn a joint: no
+        check has seen the way back.
+        """
         # Once, not at each image: an arm that sags a little would be let down step by step.
-        command = self._commanded or self.hold(now)
+        command = self._commanded
+        if command is None or self._has_left(command, now):
+            command = self.hold(now)
         if not self.dry_run:
             self._commanded = command
         return command
+
+    def _has_left(self, command: JointCommand, now: Now) -> bool:
+        """Return whether the measured joints are farther from a command than one step goes."""
+        limits, joints = self._gate.limits, self.senses.joints
+        if joints is None or not self.senses.feels(now):
+            return False  # then nothing better is known
+        step_rad = min(limits.max_joint_step_rad, limits.max_joint_speed_rad_s * limits.period_s)
+        return float(np.abs(command.arm_rad - joints.arm_rad).max()) > step_rad
 
     def _close(
         self, verdict: Rejection, command: JointCommand | None, action: Action | None, now: Now,
@@ -376,6 +393,7 @@ class Pilot:
 
     def _begin_anew(self) -> None:
         self._commanded: JointCommand | None = None
+        self._finger_m: float | None = None
         self._restart()
 
     def _restart(self) -> None:

@@ -19,9 +19,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from rlrc_ros.arm.kinematics import Kinematics
-from rlrc_ros.arm.limits import ARM_JOINTS, INITIAL_RAD
+from rlrc_ros.arm.limits import ARM_JOINTS, FINGER_CLOSED_M, INITIAL_RAD
 from rlrc_ros.arm.proprio import proprio_of
-from rlrc_ros.arm.safety import SafetyGate
+from rlrc_ros.arm.safety import Rejection, SafetyGate
 from rlrc_ros.nodes.pilot import Outcome, Pilot
 from rlrc_ros.nodes.senses import Frame, Now, Senses
 from rlrc_ros.nodes.slot import Answer, Question
@@ -68,6 +68,14 @@ class Play:
         self.time_s += seconds
         if sense:
             self.sense()
+
+    def move_arm(self) -> None:
+        """Turn every joint by 0.8 rad, farther than a step goes."""
+        for _ in range(16):
+            self.q_rad = self.q_rad + 0.05
+            self.pass_time(0.05, sense=False)
+            self.sense(image=False)
+        self.sense()
 
     def tick(self, answer: Answer | None = None) -> Outcome:
         """Let the pilot decide."""
@@ -182,6 +190,87 @@ def test_after_a_stop_is_released_the_old_target_is_not_commanded() -> None:
     assert stale.reason is StopReason.IMAGE_STALE
     assert stale.command is None
     assert play.pilot.is_held
+
+
+def other_commander(play: Play) -> None:
+    """Another node commands the arm, and ends."""
+    play.pilot.obstacle = Rejection(StopReason.OTHER_COMMANDER, 'somebody')
+    play.tick()
+    play.move_arm()
+    play.pilot.obstacle = None
+
+
+def joint_states_away(play: Play) -> None:
+    """The driver ends, the arm is laid down, the driver starts."""
+    play.pass_time(0.2, sense=False)
+    play.sense(joints=False)
+    assert play.tick().reason is StopReason.JOINT_STATE_STALE
+    play.move_arm()
+
+
+def camera_away(play: Play) -> None:
+    """Images stop; the arm is moved meanwhile."""
+    play.pass_time(0.7, sense=False)
+    play.sense(image=False)
+    assert play.tick().reason is StopReason.IMAGE_STALE
+    play.move_arm()
+
+
+def dry_run(play: Play) -> None:
+    """Somebody moves the arm while commands are only computed."""
+    play.pilot.set_dry_run(dry_run=True)
+    play.drive()
+    play.move_arm()
+    play.pilot.set_dry_run(dry_run=False)
+
+
+def loop_stands(play: Play) -> None:
+    """The watchdog has held the arm while this loop stood."""
+    play.move_arm()
+    play.pilot.restart()
+
+
+def no_words(play: Play) -> None:
+    """The instruction is taken back; the arm is moved; another comes."""
+    play.pilot.hear('')
+    play.tick()
+    play.move_arm()
+    play.pilot.hear('put can on plate')
+
+
+LEFT = (other_commander, joint_states_away, camera_away, dry_run, loop_stands, no_words)
+
+
+@pytest.mark.parametrize('answer', ['refused', 'raised', 'image stops'])
+@pytest.mark.parametrize('leave', LEFT)
+def test_a_target_that_the_arm_has_left_is_never_sent_again(
+    leave: Callable[[Play], None], answer: str,
+) -> None:
+    """Whatever moved it, what holds the arm next holds it where it is: no check saw the way."""
+    play = Play()
+    play.drive()
+    leave(play)
+    if answer == 'image stops':
+        play.pass_time(0.7, sense=False)
+        play.sense(image=False)
+        held = play.tick()
+        assert held.reason is StopReason.IMAGE_STALE
+        assert held.command is None or held.command.arm_rad == pytest.approx(play.q_rad)
+        return
+    play.pass_time(0.2)
+    question = play.tick().question
+    refused = (play.reply(question, step(0.2)) if answer == 'refused'
+               else play.reply(question, error='out of memory'))
+    assert refused.command.arm_rad == pytest.approx(play.q_rad)
+
+
+@pytest.mark.parametrize('leave', [other_commander, joint_states_away, camera_away, loop_stands])
+def test_a_hand_keeps_its_grip_where_the_target_is_dropped(leave: Callable[[Play], None]) -> None:
+    """Held at the width that is measured, it would let go of what it holds."""
+    play = Play()
+    play.drive(Action(np.array([0.002, 0.0, 0.0]), np.zeros(3), 0.0))
+    leave(play)
+    assert play.drive(step(0.2)).command.finger_m == FINGER_CLOSED_M
 
 
 def test_the_watchdog_reads_a_hold_without_the_pilots_kinematics() -> None:
