@@ -23,6 +23,10 @@ Start vla_node and the arm it drives, and bring vla_node up.
 Without arguments: the simulation, driven by the checkpoint that came with the package. On hardware
 nothing is sent until `dry_run:=false` says so, and the driver is started by its own launch file.
 The launch ends when a node ends, and says why when vla_node cannot be configured.
+
+What an argument says counts most, then params_file and sim_params_file, then the shipped files.
+Whether commands are sent, and what follows from `arm` and `mode` (lockstep, use_sim_time,
+command_style, command_stamp), is never taken from a file.
 """
 
 from importlib.resources import files
@@ -43,6 +47,7 @@ from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterValue
 from lifecycle_msgs.msg import Transition
+from rlrc_ros.parameter_file import parameters_in
 from rlrc_ros.paths import config_file, shipped_checkpoint
 from rlrc_ros.vla.checkpoint import inspect
 
@@ -53,10 +58,10 @@ BOOLEANS = {'true': True, 'false': False}
 ARGUMENTS = (
     ('arm', 'sim', 'sim: the simulated WidowX-250S. ros2_control: joint trajectories to '
      'arm_controller and gripper_controller. interbotix: the xs_sdk driver.'),
-    ('mode', 'lockstep', 'sim only. lockstep: the simulation waits for each command, so a run '
-     'repeats. real_time: time passes as it does for a real arm.'),
-    ('episode_set', '', 'sim only. Family of worlds; empty: the one in sim_params_file, or, '
-     'without such a file, the one that the checkpoint was trained on.'),
+    ('mode', '', 'sim only. lockstep: the simulation waits for each command, so a run repeats. '
+     'real_time: time passes as it does for a real arm. Empty: lockstep.'),
+    ('episode_set', '', 'sim only. Family of worlds; empty: the one that the checkpoint was '
+     'trained on.'),
     ('checkpoint', '', 'Folder of the checkpoint that drives the arm; empty: the shipped one.'),
     ('instruction', '', 'What to do; empty: what each simulated task asks for, and on hardware '
      'nothing until the topic `instruction` says something.'),
@@ -64,18 +69,23 @@ ARGUMENTS = (
      'simulation.'),
     ('image', 'image', 'Topic of the camera image.'),
     ('joint_states', '', "Topic of the joint states; empty: the arm's usual one."),
-    ('robot_name', 'wx250s', 'Namespace of the driver and of its controllers (hardware).'),
+    ('robot_name', '', 'Namespace of the driver and of its controllers (hardware); empty: '
+     'wx250s.'),
     ('base_frame', '', "Frame of the arm's base; empty: ROBOT_NAME/base_link, as Interbotix names "
      'it, on hardware, and base_link in simulation.'),
     ('use_sim_time', '', 'true: follow /clock. Empty: true with arm:=sim, else false.'),
     ('namespace', '', 'Namespace of our nodes and all their topics.'),
-    ('params_file', '', 'Parameter file of vla_node; empty: the shipped vla.yaml.'),
-    ('sim_params_file', '', 'Parameter file of sim_bridge; empty: the shipped sim.yaml.'),
+    ('params_file', '', 'Parameter file of vla_node with what shall differ from the shipped '
+     'vla.yaml and, with arm:=sim, vla_sim.yaml.'),
+    ('sim_params_file', '', 'Likewise of sim_bridge and sim.yaml.'),
     ('log_level', 'info', 'debug, info, warn, error or fatal.'),
     ('autostart', 'true', 'false: leave vla_node unconfigured, for `ros2 lifecycle set`.'),
     ('rviz', 'false', 'true: show camera, arm and the target that is commanded, in RViz.'),
 )
 """Name, default and meaning of every launch argument."""
+FROM_VLA_FILE = {'checkpoint': '', 'instruction': '', 'robot_name': 'wx250s', 'base_frame': ''}
+FROM_SIM_FILE = {'mode': MODES[0], 'episode_set': ''}
+"""What this file has to know, though it may stand in a parameter file only; and its default."""
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -91,6 +101,7 @@ def start_nodes(context: LaunchContext) -> list:
     given = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
     arm = one_of('arm', given['arm'], ARMS)
     simulated = arm == 'sim'
+    take_from_files(given)
     lockstep = one_of('mode', given['mode'], MODES) == 'lockstep' and simulated
     given['dry_run'] = given['dry_run'] or str(not simulated)
     given['use_sim_time'] = given['use_sim_time'] or str(simulated)
@@ -98,13 +109,11 @@ def start_nodes(context: LaunchContext) -> list:
         'base_link' if simulated else f'{given["robot_name"]}/base_link')
     summary = inspect(given['checkpoint'] or shipped_checkpoint())
     height_px, width_px = summary.image_size_px
-    parameter_files = [given['params_file'] or str(config_file('vla.yaml'))]
-    if simulated and not given['params_file']:
-        parameter_files.append(str(config_file('vla_sim.yaml')))
     vla_node = LifecycleNode(
         package='rlrc_ros', executable='vla_node', name='vla_node',
         namespace=given['namespace'], output='screen', on_exit=Shutdown(),
-        parameters=[*parameter_files, {
+        parameters=[*parameter_files(
+            ['vla.yaml'] + ['vla_sim.yaml'] * simulated, given['params_file']), {
             'checkpoint': ParameterValue(str(summary.folder), value_type=str),
             'instruction': ParameterValue(given['instruction'], value_type=str),
             'command_style': 'interbotix' if arm == 'interbotix' else 'joint_trajectory',
@@ -117,15 +126,13 @@ def start_nodes(context: LaunchContext) -> list:
         arguments=['--ros-args', '--log-level', given['log_level']])
     nodes = [vla_node]
     if simulated:
-        worlds = given['episode_set'] or (
-            '' if given['sim_params_file'] else summary.episode_set)
         nodes.insert(0, Node(
             package='rlrc_ros', executable='sim_bridge', name='sim_bridge',
             namespace=given['namespace'], output='screen', on_exit=Shutdown(),
-            parameters=[given['sim_params_file'] or str(config_file('sim.yaml')), {
+            parameters=[*parameter_files(['sim.yaml'], given['sim_params_file']), {
                 'mode': given['mode'], 'image_height_px': height_px, 'image_width_px': width_px,
-                'instruction': ParameterValue(given['instruction'], value_type=str),
-                **({'episode_set': worlds} if worlds else {})}],
+                'instruction': ParameterValue(given['sim_instruction'], value_type=str),
+                'episode_set': given['episode_set'] or summary.episode_set}],
             arguments=['--ros-args', '--log-level', given['log_level']]))
     if boolean('rviz', given):
         nodes += views(arm, given)
@@ -133,6 +140,31 @@ def start_nodes(context: LaunchContext) -> list:
     return [
         *(bring_up(vla_node) if autostart else []), *nodes,
         *([change_state(vla_node, Transition.TRANSITION_CONFIGURE)] if autostart else [])]
+
+
+def take_from_files(given: dict[str, str]) -> None:
+    """Fill in what no argument says from the user's parameter files, then from the defaults."""
+    vla = changes_in(given['params_file'], 'vla.yaml', 'vla_node')
+    sim = changes_in(given['sim_params_file'], 'sim.yaml', 'sim_bridge')
+    given['sim_instruction'] = given['instruction'] or str(sim.get('instruction', ''))
+    for name, default in FROM_VLA_FILE.items():
+        given[name] = given[name] or str(vla.get(name) or default)
+    for name, default in FROM_SIM_FILE.items():
+        given[name] = given[name] or str(sim.get(name) or default)
+
+
+def changes_in(file: str, shipped: str, node: str) -> dict[str, object]:
+    """Return what a user's parameter file says otherwise than the shipped one does."""
+    if not file:
+        return {}
+    defaults = parameters_in(config_file(shipped), node)
+    return {name: value for name, value in parameters_in(file, node).items()
+            if value != defaults.get(name)}
+
+
+def parameter_files(shipped: list[str], given: str) -> list[str]:
+    """Return parameter files in the order in which they are read: the last one counts."""
+    return [*(str(config_file(name)) for name in shipped), *([given] if given else [])]
 
 
 def views(arm: str, given: dict[str, str]) -> list[Node]:

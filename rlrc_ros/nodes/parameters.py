@@ -229,8 +229,9 @@ def as_yaml() -> str:
     """Return the table as a ROS parameter file with comments."""
     lines = [
         '# Parameters of vla_node with their defaults. Generated from the one table in',
-        '# rlrc_ros/nodes/parameters.py; copy it, change what you need, and pass yours with',
-        '# params_file:=... or --params-file.',
+        '# rlrc_ros/nodes/parameters.py. Write what shall differ, and only that, into a file of',
+        '# your own under the same two lines; pass it with params_file:=... to the launch',
+        '# file, or with --params-file to the node.',
         '/**/vla_node:',
         '  ros__parameters:',
     ]

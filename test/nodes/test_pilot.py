@@ -193,7 +193,7 @@ def test_after_a_stop_is_released_the_old_target_is_not_commanded() -> None:
 
 
 def other_commander(play: Play) -> None:
-    """Another node commands the arm, and ends."""
+    """Let another node command the arm, and end."""
     play.pilot.obstacle = Rejection(StopReason.OTHER_COMMANDER, 'somebody')
     play.tick()
     play.move_arm()
@@ -201,7 +201,7 @@ def other_commander(play: Play) -> None:
 
 
 def joint_states_away(play: Play) -> None:
-    """The driver ends, the arm is laid down, the driver starts."""
+    """End the driver, lay the arm down, start the driver."""
     play.pass_time(0.2, sense=False)
     play.sense(joints=False)
     assert play.tick().reason is StopReason.JOINT_STATE_STALE
@@ -209,7 +209,7 @@ def joint_states_away(play: Play) -> None:
 
 
 def camera_away(play: Play) -> None:
-    """Images stop; the arm is moved meanwhile."""
+    """Let the images stop and move the arm meanwhile."""
     play.pass_time(0.7, sense=False)
     play.sense(image=False)
     assert play.tick().reason is StopReason.IMAGE_STALE
@@ -217,7 +217,7 @@ def camera_away(play: Play) -> None:
 
 
 def dry_run(play: Play) -> None:
-    """Somebody moves the arm while commands are only computed."""
+    """Move the arm while commands are only computed."""
     play.pilot.set_dry_run(dry_run=True)
     play.drive()
     play.move_arm()
@@ -225,13 +225,13 @@ def dry_run(play: Play) -> None:
 
 
 def loop_stands(play: Play) -> None:
-    """The watchdog has held the arm while this loop stood."""
+    """Let the control loop stand for a while, in which the watchdog has held the arm."""
     play.move_arm()
     play.pilot.restart()
 
 
 def no_words(play: Play) -> None:
-    """The instruction is taken back; the arm is moved; another comes."""
+    """Take the instruction back, move the arm, give another."""
     play.pilot.hear('')
     play.tick()
     play.move_arm()

@@ -23,6 +23,7 @@ from types import ModuleType
 
 import pytest
 from rlrc_ros.nodes.parameters import VlaParameters
+from rlrc_ros.paths import config_file
 from rlrc_ros.vla.checkpoint import inspect
 from rlrc_sim.bridge_settings import BridgeSettings
 from tiny_vla import make_tiny_checkpoint
@@ -155,10 +156,53 @@ def test_the_worlds_are_the_checkpoints_own(
         nodes = started(launch_file, checkpoint=str(checkpoint), **given)
         return parameters_of(nodes['sim_bridge']).get('episode_set')
 
+    mine = tmp_path / 'mine.yaml'
+    mine.write_text('/**/sim_bridge:\n  ros__parameters: {episode_set: put25_ood}\n')
     assert worlds() == 'put25_choice'
     assert worlds(episode_set='ood') == 'ood'
-    assert worlds(sim_params_file='mine.yaml') is None
-    assert worlds(sim_params_file='mine.yaml', episode_set='ood') == 'ood'
+    assert worlds(sim_params_file=str(mine)) == 'put25_ood'
+    assert worlds(sim_params_file=str(mine), episode_set='ood') == 'ood'
+    assert worlds(sim_params_file=str(config_file('sim.yaml'))) == 'put25_choice'
+
+
+@without_launch
+def test_a_parameter_file_counts_where_no_argument_says_otherwise(
+    launch_file: ModuleType, tmp_path: Path,
+) -> None:
+    """A checkpoint, sentence or namespace in a file is used; what keeps the arm still is not."""
+    checkpoint, mine = make_tiny_checkpoint(tmp_path / 'tiny'), tmp_path / 'mine.yaml'
+    mine.write_text(
+        '/**/vla_node:\n  ros__parameters:\n'
+        f'    checkpoint: {checkpoint}\n    instruction: put can on plate\n'
+        '    robot_name: left\n    dry_run: false\n    max_step_m: 0.03\n')
+    node = started(launch_file, arm='ros2_control', params_file=str(mine))['vla_node']
+    given = parameters_of(node)
+    assert (given['checkpoint'], given['instruction']) == (str(checkpoint), 'put can on plate')
+    assert (given['robot_name'], given['base_frame']) == ('left', 'left/base_link')
+    assert dict(node.named['remappings'])['joint_states'] == 'left/joint_states'
+    assert given['dry_run'] is True
+    assert node.named['parameters'][:-1] == [str(config_file('vla.yaml')), str(mine)]
+
+    node = started(launch_file, params_file=str(mine), instruction='put carrot on plate')[
+        'vla_node']
+    assert parameters_of(node)['instruction'] == 'put carrot on plate'
+    assert node.named['parameters'][:-1] == [
+        str(config_file('vla.yaml')), str(config_file('vla_sim.yaml')), str(mine)]
+
+    whole = tmp_path / 'whole.yaml'
+    whole.write_text(config_file('vla.yaml').read_text())
+    node = started(launch_file, arm='interbotix', params_file=str(whole))['vla_node']
+    assert parameters_of(node)['base_frame'] == 'wx250s/base_link'
+
+
+@without_launch
+def test_the_mode_in_a_file_is_both_nodes_mode(launch_file: ModuleType, tmp_path: Path) -> None:
+    """A simulation in real time beside a node in lockstep would wait for ever."""
+    mine = tmp_path / 'mine.yaml'
+    mine.write_text('sim_bridge:\n  ros__parameters: {mode: real_time}\n')
+    nodes = started(launch_file, sim_params_file=str(mine))
+    assert parameters_of(nodes['sim_bridge'])['mode'] == 'real_time'
+    assert parameters_of(nodes['vla_node'])['lockstep'] is False
 
 
 @without_launch
