@@ -85,9 +85,10 @@ class Reporter:
             self._node.get_logger().error(detail)
 
     def say(self, reason: StopReason, detail: str) -> None:
-        """Tell why the arm is held, or that it is not; nothing happens while that is the same."""
+        """Tell why the arm is held, or that it is not; at once where that is another reason."""
         with self._lock:
             if reason is self._reason:
+                self._detail = detail  # published with the next report
                 return
             self._change(reason, detail)
             now_s = monotonic()

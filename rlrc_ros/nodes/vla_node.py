@@ -35,7 +35,6 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from geometry_msgs.msg import PoseStamped
-import pinocchio as pin
 import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
@@ -46,8 +45,8 @@ from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rlrc_ros.arm.commands import command_style, to_stamp
-from rlrc_ros.arm.safety import JointCommand, Rejection, SafetyGate
+from rlrc_ros.arm.commands import command_style
+from rlrc_ros.arm.safety import Rejection, SafetyGate
 from rlrc_ros.nodes.arm_output import AHEAD_TICKS, ArmOutput
 from rlrc_ros.nodes.doors import (
     check_checkpoint,
@@ -60,6 +59,7 @@ from rlrc_ros.nodes.doors import (
 from rlrc_ros.nodes.image_message import decode, ImageError
 from rlrc_ros.nodes.lifetime import begin, InvalidHandle, JOIN_S, spin_until
 from rlrc_ros.nodes.motion_markers import intended_motion
+from rlrc_ros.nodes.outcome_messages import labelled, target_pose
 from rlrc_ros.nodes.parameters import VlaParameters
 from rlrc_ros.nodes.pauses import CollectorPauses
 from rlrc_ros.nodes.pilot import Outcome, Pilot
@@ -73,7 +73,7 @@ from rlrc_ros.types import StopReason
 from rlrc_ros.vla.checkpoint import CheckpointSummary, inspect
 from rlrc_ros.vla.policy import Policy
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_msgs.msg import Bool, Float64MultiArray, MultiArrayDimension, String, UInt32
+from std_msgs.msg import Bool, Float64MultiArray, String, UInt32
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import MarkerArray
 
@@ -83,6 +83,9 @@ if TYPE_CHECKING:
 IMAGE_TYPES = {'raw': Image, 'compressed': CompressedImage}
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 COMMAND_QOS = QoSProfile(depth=1)
+UNSETTLED = (
+    'a dry run leaves the driver its modes and its profile, in which the arm would crawl: launch '
+    'again with dry_run:=false, the arm at rest: changing a mode switches torque off for a moment')
 REPORT_PERIOD_S = 1.0
 SWITCH_INTERVAL_S = 1e-4
 EXECUTOR_THREADS = 8
@@ -120,6 +123,7 @@ class VlaNode(LifecycleNode):
         self._sent_s = 0.0
         self._stopped = False
         self._dry_run = False
+        self._settled = True
         self._episode: int | None = None
         self._pilot: Pilot | None = None
         self._worker: InferenceWorker | None = None
@@ -230,9 +234,15 @@ class VlaNode(LifecycleNode):
         commands = command_style(parameters.command_style, parameters.robot_name)
         stream = joint_stream(parameters)
         self._temperatures = None
+        dry_run = self._dry_run or parameters.dry_run
+        self._settled = parameters.command_style != 'interbotix' or not dry_run
         if parameters.command_style == 'interbotix':
-            XsDriver(self, parameters.robot_name).prepare(
-                AHEAD_TICKS / parameters.stream_hz if stream is not None else 1.25 * period_s)
+            driver = XsDriver(self, parameters.robot_name)
+            if dry_run:
+                driver.check()  # setting a mode switches torque: nothing is sent
+            else:
+                driver.prepare(AHEAD_TICKS / parameters.stream_hz if stream is not None
+                               else 1.25 * period_s)
             self._temperatures = MotorTemperatures(self, parameters.robot_name)
             self._configured_entities.append(self._temperatures.end)
         self.get_logger().info(
@@ -253,7 +263,7 @@ class VlaNode(LifecycleNode):
                 lambda publisher=publisher: self.destroy_lifecycle_publisher(publisher))
         senses.latch(self._latched)
         with self._lock:
-            self._dry_run = self._dry_run or parameters.dry_run
+            self._dry_run = dry_run
             self._pilot = Pilot(
                 senses, gate, action_horizon=summary.action_horizon,
                 lockstep=parameters.lockstep, max_inference_s=parameters.max_inference_s,
@@ -378,9 +388,11 @@ class VlaNode(LifecycleNode):
     ) -> Callable[[QoSRequestedIncompatibleQoSInfo], None]:
         def tell(event: QoSRequestedIncompatibleQoSInfo) -> None:
             if topic not in ('episode', 'instruction'):
+                remedy = ('Publish it reliably' if topic == 'deadman'
+                          else 'Set sensor_reliability:=best_effort')
                 self.get_logger().warning(
                     f'a publisher of {topic} offers best effort, this node asks for reliable: '
-                    'nothing will arrive. Set sensor_reliability:=best_effort')
+                    f'nothing will arrive. {remedy}')
         return tell
 
     # Services ------------------------------------------------------------------------------
@@ -391,7 +403,9 @@ class VlaNode(LifecycleNode):
         return response
 
     def _on_reset_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.message = 'the stop is released' if self._stopped else 'there was no stop'
+        latched = self._pilot is not None and self._pilot.senses.latched
+        response.message = (
+            'the stop is released' if self._stopped or latched else 'there was no stop')
         self._latch(stopped=False)
         response.success = True
         return response
@@ -399,6 +413,9 @@ class VlaNode(LifecycleNode):
     def _on_dry_run(self, request: SetBool.Request, response: SetBool.Response) -> object:
         with self._lock:
             if self._pilot is not None:
+                if not (request.data or self._settled):
+                    response.message = UNSETTLED
+                    return response
                 now = self._now()
                 if request.data and not self._dry_run and self._pilot.has_commanded:
                     # The last that is sent: with a stream the arm is on its way.
@@ -474,7 +491,8 @@ class VlaNode(LifecycleNode):
                 self._motion_out.publish(intended_motion(
                     outcome, self._pilot.pose_of(joints.arm_rad), self._settings.base_frame))
         if command is not None:
-            self._target_out.publish(self._as_pose(command, outcome.stamp_ns))
+            self._target_out.publish(target_pose(
+                command, outcome.stamp_ns, self._settings.base_frame))
 
     def _stamp(self, outcome: Outcome) -> int:
         return outcome.stamp_ns if self._settings.command_stamp == 'image' else 0
@@ -490,16 +508,6 @@ class VlaNode(LifecycleNode):
         pilot = self._pilot
         if pilot is not None:
             self._output.stream_on(held=pilot.is_held)
-
-    def _as_pose(self, command: JointCommand, stamp_ns: int) -> PoseStamped:
-        message = PoseStamped()
-        message.header.stamp = to_stamp(stamp_ns)
-        message.header.frame_id = self._settings.base_frame
-        position, orientation = message.pose.position, message.pose.orientation
-        position.x, position.y, position.z = command.T_base_ee[:3, 3].tolist()
-        orientation.x, orientation.y, orientation.z, orientation.w = (
-            pin.Quaternion(command.T_base_ee[:3, :3]).coeffs().tolist())
-        return message
 
     def _now(self) -> Now:
         return Now(self.get_clock().now().nanoseconds, monotonic())
@@ -532,19 +540,6 @@ class VlaNode(LifecycleNode):
             return []
         return [f'motor {joint} has {value} degrees Celsius; let it rest above {HOT_CELSIUS}'
                 for joint, value in self._temperatures.celsius.items() if value >= HOT_CELSIUS]
-
-
-def labelled(outcome: Outcome) -> Float64MultiArray:
-    """
-    Return the policy's seven numbers as ~/action carries them.
-
-    The label of its one dimension is `REASON STAMP_NS`: `none` where the action was commanded,
-    else why it was refused, and the stamp of the image that it answers. import-bags reads both.
-    """
-    message = Float64MultiArray(data=outcome.action.to_vector().astype(float).tolist())
-    message.layout.dim = [MultiArrayDimension(
-        label=f'{outcome.reason.value} {outcome.stamp_ns}', size=7, stride=7)]
-    return message
 
 
 def joint_stream(parameters: VlaParameters) -> 'JointStream | None':

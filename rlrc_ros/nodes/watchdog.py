@@ -32,8 +32,10 @@ from rlrc_ros.nodes.senses import Now
 from rlrc_ros.types import StopReason
 
 GRAPH_PERIOD_S = 0.1
-ONLOOKERS = ('recorder_node', 'rosbag2_recorder', 'rosbag2_transport_recorder')
-"""Nodes that listen to commands and drive no arm."""
+ONLOOKERS = ('recorder_node', 'rosbag2_', '_ros2cli', 'foxglove_bridge', 'rqt')
+"""How the names of nodes begin that listen to commands and drive no arm."""
+XS_DRIVER = 'xs_sdk'
+"""Interbotix' driver, by the name of its node."""
 
 
 class Watchdog:
@@ -50,7 +52,10 @@ class Watchdog:
         self._node, self._pilot, self._output = node, pilot, output
         self._parameters, self._now, self._alarm = parameters, now, alarm
         self._fed_s, self._graph_seen_s = monotonic(), 0.0
-        self._alarmed = self._met_driver = False
+        self._alarmed = False
+        self._drivers: dict[str, set[bytes]] = {}
+        """Interbotix: who listens to each command topic, by its endpoints' DDS identifiers."""
+        self._forgotten: Rejection | None = None
 
     @property
     def alarmed(self) -> bool:
@@ -66,25 +71,48 @@ class Watchdog:
     def watch(self) -> None:
         """Hold the arm where the loop stands; note what the graph has against driving."""
         now_s, pilot = monotonic(), self._pilot
-        if not pilot.active:
+        if pilot.active:
+            self._look_at_loop(now_s)
+        if now_s - self._graph_seen_s < GRAPH_PERIOD_S or self._alarmed:
             return
+        self._graph_seen_s = now_s
+        self._forgotten = self._forgotten or self._look_at_driver()
+        if self._forgotten is not None:
+            pilot.obstacle = self._forgotten
+        elif pilot.active and self._parameters.exclusive and not self._parameters.lockstep:
+            pilot.obstacle = self._look_at_graph()
+
+    def _look_at_loop(self, now_s: float) -> None:
         gap_s, most_s = now_s - self._fed_s, self._parameters.max_control_gap_s
         if gap_s > most_s and not self._alarmed:
-            self._alarmed = True
+            self._alarmed, pilot = True, self._pilot
             moving = pilot.has_commanded and not pilot.dry_run
             self._output.hold(pilot.hold(self._now(), with_pose=False) if moving else None)
             self._alarm(StopReason.WATCHDOG, f'the control loop has not run for {gap_s:.2f} s; '
                         f'at most {most_s:g} s')
-        if now_s - self._graph_seen_s >= GRAPH_PERIOD_S and not self._alarmed:
-            self._graph_seen_s = now_s
-            if self._parameters.exclusive and not self._parameters.lockstep:
-                pilot.obstacle = self._look_at_graph()
+
+    def _look_at_driver(self) -> Rejection | None:
+        """
+        Return what to say of an Interbotix driver that is not the one that was configured.
+
+        It has forgotten its profile: its moves take 2 s and its gripper takes a duty cycle for a
+        width. One that was killed stays in the graph for some 20 s, beside the new one.
+        """
+        if self._parameters.command_style != 'interbotix':
+            return None
+        for publisher in self._output.publishers:
+            topic = publisher.topic_name
+            there = {bytes(info.endpoint_gid)
+                     for info in self._node.get_subscriptions_info_by_topic(topic)
+                     if info.node_name == XS_DRIVER}
+            if there and there != self._drivers.setdefault(topic, there) or (
+                    not there and topic in self._drivers):
+                return Rejection(
+                    StopReason.DRIVER_GONE, f'the driver that listened to {topic} has gone or was '
+                    'started anew: start it, then clean up and configure vla_node')
+        return None
 
     def _look_at_graph(self) -> Rejection | None:
-        was, interbotix = self._pilot.obstacle, self._parameters.command_style == 'interbotix'
-        gone = was is not None and was.reason is StopReason.DRIVER_GONE
-        if gone and interbotix and self._met_driver:
-            return was  # a driver that comes back has forgotten its profile: configure anew
         for publisher in self._output.publishers:
             topic = publisher.topic_name
             others = self._node.count_publishers(topic) - 1
@@ -92,12 +120,10 @@ class Watchdog:
                 return Rejection(
                     StopReason.OTHER_COMMANDER, f'{others} other publisher(s) on {topic}. End '
                     'them, or set exclusive:=false')
-            heard = any(info.node_name not in ONLOOKERS
+            heard = any(not info.node_name.startswith(ONLOOKERS)
                         for info in self._node.get_subscriptions_info_by_topic(topic))
             if not heard and not self._pilot.dry_run:
-                remedy = 'start it' + (', then clean up and configure vla_node' * interbotix)
                 return Rejection(
                     StopReason.DRIVER_GONE, f'nobody listens to {topic}: the driver of the arm '
-                    f'is not there; {remedy}')
-        self._met_driver = True
+                    'is not there; start it')
         return None

@@ -54,13 +54,21 @@ class XsDriver:
         self._services = interbotix_interfaces().srv
         self._group = MutuallyExclusiveCallbackGroup()
 
+    def check(self) -> None:
+        """
+        Compare the driver's arm with ours and change nothing.
+
+        :raises DoorError: the driver is absent or drives another arm
+        """
+        self._compare(self._info(INTERBOTIX_ARM))
+
     def prepare(self, profile_s: float) -> None:
         """
         Compare the driver's arm with ours and give it a profile of `profile_s` per move.
 
-        Raises DoorError where the driver is absent, drives another arm or did not take the mode.
+        :raises DoorError: see check(); or the driver did not take the mode or the profile
         """
-        self._check(self._info(INTERBOTIX_ARM))
+        self.check()
         profile_ms = round(profile_s * 1e3)
         for cmd_type, name, mode in (
                 ('group', INTERBOTIX_ARM, ARM_MODE), ('single', INTERBOTIX_GRIPPER, GRIPPER_MODE)):
@@ -107,7 +115,7 @@ class XsDriver:
         return self._ask(
             self._services.RobotInfo, 'get_robot_info', cmd_type=cmd_type, name=name)
 
-    def _check(self, info: object) -> None:
+    def _compare(self, info: object) -> None:
         if tuple(info.joint_names) != ARM_JOINTS:
             raise DoorError(
                 f'the driver /{self._robot_name} has the joints {list(info.joint_names)}; a '

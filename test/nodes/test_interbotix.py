@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
 from nodes.vla_rig import ScriptedPolicy, VlaRig, wait_for
 import numpy as np
 import pytest
@@ -89,6 +90,48 @@ def test_an_arm_in_another_mode_is_put_into_position_mode() -> None:
         assert rig.configure()
         assert driver.mode_changes == ['arm', 'gripper']
         assert driver.modes['arm'] == ('position', 'time')
+
+
+def test_a_dry_run_leaves_the_driver_alone() -> None:
+    """No mode changes, so that torque stays on, and no profile; so it cannot be switched off."""
+    with driven(dry_run=True) as (rig, driver):
+        driver.modes['arm'] = ('velocity', 'time')
+        start(rig)
+        wait_for(lambda: rig.bench.statuses[-1]['reason'] == 'none')
+        assert driver.mode_changes == []
+        assert driver.profile_s['arm'] == (2.0, 0.3)
+        answer = rig.bench.ask_dry_run(False)
+        assert not answer.success
+        assert 'launch again with dry_run:=false' in answer.message
+        assert driver.commands == []
+        assert rig.bench.ask_dry_run(True).success
+
+
+def test_a_driver_that_was_restarted_is_not_driven_until_it_is_configured() -> None:
+    """The new one knows no profile: the arm is held while vla_node has not given it one."""
+    with driven() as (rig, driver):
+        start(rig)
+        wait_for(lambda: driver.commands)
+        successor = FakeXsSdk(rig.bench.context, rig.bench.get_namespace().rstrip('/'))
+        rig._executors[1].add_node(successor)
+        rig._executors[1].remove_node(driver)
+        driver.destroy_node()
+        try:
+            rig.bench.wait_reason('driver_gone')
+            count = len(successor.commands)
+            assert rig.deactivate()
+            assert rig.activate()
+            rig.bench.wait_reason('driver_gone')
+            assert len(successor.commands) <= count + 1  # a hold at most
+            assert rig.deactivate()
+            assert rig.bench.change_state(Transition.TRANSITION_CLEANUP)
+            assert rig.configure()
+            assert rig.activate()
+            wait_for(lambda: len(successor.commands) >= count + 4)
+            assert successor.profile_s['arm'] == (0.25, 0.1)
+        finally:
+            rig._executors[1].remove_node(successor)
+            successor.destroy_node()
 
 
 def test_the_motors_temperatures_are_in_the_diagnostics() -> None:

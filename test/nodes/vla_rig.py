@@ -243,7 +243,11 @@ class Bench(Node):
 
     def set_dry_run(self, value: bool) -> None:
         """Call ~/dry_run."""
-        assert self.call(self._dry_run, SetBool.Request(data=value)).success
+        assert self.ask_dry_run(value).success
+
+    def ask_dry_run(self, value: bool) -> SetBool.Response:
+        """Call ~/dry_run and return its answer."""
+        return self.call(self._dry_run, SetBool.Request(data=value))
 
     def call(self, client: object, request: object) -> object:
         """Call a service and wait for its answer."""
