@@ -37,7 +37,9 @@ ARGUMENTS = (
     ('log_level', 'info', 'debug, info, warn, error or fatal.'),
 )
 """Name, default and meaning of every launch argument."""
-CONTROLLERS = ('arm_controller/joint_trajectory', 'gripper_controller/joint_trajectory')
+COMMANDS = ('arm_controller/joint_trajectory', 'gripper_controller/joint_trajectory',
+            'commands/joint_group', 'commands/joint_single')
+"""Of ros2_control and of Interbotix."""
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -54,7 +56,7 @@ def start_recorder(context: LaunchContext) -> list[Node]:
     driver = f'{given["robot_name"]}/' if given['robot_name'] else ''
     topics = {'image': given['image'],
               'joint_states': given['joint_states'] or f'{driver}joint_states',
-              **{topic: f'{driver}{topic}' for topic in CONTROLLERS}}
+              **{topic: f'{driver}{topic}' for topic in COMMANDS}}
     return [Node(
         package='rlrc_ros', executable='recorder_node', name='recorder_node',
         namespace=given['namespace'], output='screen',

@@ -39,7 +39,7 @@ from rlrc_training.data import DemonstrationError, Episode, save_episode
 from rlrc_training.provenance import package_versions, source_commit
 import tyro
 
-TOPICS = ('image', 'instruction', 'vla_node/action', 'episode_result')
+TOPICS = ('image', 'instruction', 'vla_node/action', 'vla_node/status', 'episode_result')
 CHANNELS = {'rgb8': (3, None), 'bgr8': (3, cv2.COLOR_BGR2RGB), 'rgba8': (4, cv2.COLOR_RGBA2RGB),
             'bgra8': (4, cv2.COLOR_BGRA2RGB), 'mono8': (1, cv2.COLOR_GRAY2RGB)}
 
@@ -77,7 +77,7 @@ def read_bag(path: Path, seed: int, image_px: int) -> tuple[Episode, dict]:
     from rosbags.highlevel import AnyReader
     from rosbags.typesys import get_typestore, Stores
     image, instruction, result = None, '', {}
-    images, actions, refused = [], [], 0
+    images, actions, refused, unseen = [], [], 0, 0
     by_stamp: OrderedDict[int, object] = OrderedDict()
     with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
         for connection, _, raw in reader.messages():
@@ -91,27 +91,30 @@ def read_bag(path: Path, seed: int, image_px: int) -> tuple[Episode, dict]:
                     by_stamp.popitem(last=False)
             elif topic == 'instruction':
                 instruction = message.data
+            elif topic == 'vla_node/status':  # also what came from a launch argument
+                instruction = json.loads(message.data).get('instruction') or instruction
             elif topic == 'episode_result':
                 result = json.loads(message.data)
             elif image is not None:
                 reason, stamp_ns = read_label(message)
                 refused += reason != COMMANDED
                 seen = image if stamp_ns is None else by_stamp.get(stamp_ns)
-                # An image that the recorder missed (best effort) leaves its action without one.
+                unseen += reason == COMMANDED and seen is None  # the recorder missed its image
                 if reason == COMMANDED and seen is not None:
                     images.append(to_rgb(seen, image_px))
                     actions.append(np.asarray(message.data, dtype=np.float32))
     if not actions or not instruction.strip():
         raise DemonstrationError(
             f'{path} has {len(actions)} commanded and {refused} refused actions after its first '
-            f'image, and the instruction {instruction!r}; record while vla_node drives')
+            f'image, {unseen} whose image is missing, and the instruction {instruction!r}; record '
+            'while vla_node drives')
     if not np.isfinite(actions).all():
         raise DemonstrationError(
             f'{path} holds an action that is not finite; leave that bag out')
     count = len(actions)
     episode = Episode(seed, 'recorded', instruction.strip(), np.stack(images), np.stack(actions),
                       np.zeros((count, 9), np.float32))
-    return episode, result
+    return episode, result | {'actions_without_image': unseen}
 
 
 def read_label(message: object) -> tuple[str, int | None]:
@@ -152,18 +155,30 @@ def import_bags(config: ImportConfig) -> list[Path]:
 
     :raises DemonstrationError: nothing to import
     """
+    from rosbags.highlevel import AnyReaderError
+    from rosbags.rosbag2 import ReaderError
     found = sorted(path for path in config.bags.glob('episode_*') if path.is_dir())
     if not found:
         raise DemonstrationError(
             f'no bags in {config.bags}; record some with recorder_node and folder:={config.bags}')
     config.out.mkdir(parents=True, exist_ok=True)
-    written, left_out = [], []
+    written, left_out, unusable, unseen = [], [], {}, 0
     for number, path in enumerate(found):
-        episode, result = read_bag(path, number, config.image_px)
+        try:
+            episode, result = read_bag(path, number, config.image_px)
+        except (DemonstrationError, AnyReaderError, ReaderError, json.JSONDecodeError) as error:
+            unusable[path.name] = str(error)
+            print(f'left out: {error}')
+            continue
+        unseen += result['actions_without_image']
         if result.get('success') or config.failures:
             written.append(save_episode(config.out, episode))
         else:
             left_out.append(path.name)
+    if not written and unusable and not left_out:
+        raise DemonstrationError(
+            f'none of the {len(found)} bags in {config.bags} can be used; the first: '
+            f'{next(iter(unusable.values()))}')
     if not written:
         raise DemonstrationError(
             f'none of the {len(found)} bags in {config.bags} says success, so there is nothing '
@@ -171,9 +186,11 @@ def import_bags(config: ImportConfig) -> list[Path]:
     record = {'config': {name: str(value) if isinstance(value, Path) else value
                          for name, value in asdict(config).items()},
               'tried': len(found), 'episodes': len(written), 'left_out_without_success': left_out,
+              'left_out_unusable': unusable, 'actions_without_image': unseen,
               'commit': source_commit(), 'packages': package_versions()}
     (config.out / 'collection.json').write_text(json.dumps(record, indent=1) + '\n')
-    print(f'{len(written)} of {len(found)} bags in {config.out}; {len(left_out)} without success')
+    print(f'{len(written)} of {len(found)} bags in {config.out}; {len(left_out)} without success, '
+          f'{len(unusable)} unusable; {unseen} actions left out for want of their image')
     return written
 
 

@@ -48,6 +48,7 @@ from rlrc_ros.arm.limits import (
 )
 from rlrc_ros.arm.safety import JointCommand, SafetyLimits
 from rlrc_ros.nodes.doors import DoorError
+from rlrc_ros.nodes.graph import arms_on
 from rlrc_ros.nodes.lifetime import begin, Ended, spun
 from rlrc_ros.nodes.xs_driver import XsDriver
 from sensor_msgs.msg import JointState
@@ -98,7 +99,7 @@ class MoveNode(Node):
             if self.count_publishers(topic) > (1 if self._publishers else 0):
                 return (f'somebody else commands {topic}: clean vla_node up first, with  '
                         'ros2 lifecycle set /vla_node cleanup')
-            if not self.count_subscribers(topic):
+            if not arms_on(self, topic):
                 return f'nobody listens to {topic}. Start the driver, or give --arm'
         return None
 

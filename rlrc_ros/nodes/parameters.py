@@ -127,6 +127,9 @@ class VlaParameters:
     max_effort: list[float] = _parameter(
         list(EFFORT_LIMITS), 'Largest effort of each arm joint in joint_states, in the unit of '
         'the driver (Interbotix: mA). Beyond it the arm is held until ~/reset_stop.')
+    velocity_scaling: float = _parameter(
+        1.0, 'Slows the arm: a step of the policy gets 1 / velocity_scaling of its time, on the '
+        'same way. 0.3 is a good first day. Not in lockstep.', at_least=0.1, at_most=1.0)
     max_step_m: float = _parameter(
         _LIMITS.max_step_m, 'Largest translation along an axis in one step, in m.',
         at_least=0.001, at_most=0.5)
@@ -192,6 +195,10 @@ class VlaParameters:
             raise ValueError(
                 'lockstep answers each image by one command, which a stream cannot. '
                 'Set stream_hz:=0.0')
+        if self.lockstep and self.velocity_scaling != 1.0:
+            raise ValueError(
+                f'velocity_scaling is {self.velocity_scaling:g}, but in lockstep the images set '
+                'the pace. Set velocity_scaling:=1.0, or lockstep:=false')
         if self.lockstep and self.command_stamp != 'image':
             raise ValueError(
                 "lockstep matches commands by stamp, but command_stamp is 'zero'. "

@@ -19,7 +19,9 @@ recorder_node: one episode, one bag (MCAP), everything raw; decide later what to
 the result; `rlrc import-bags` makes `rlrc sft` data of the folder. Messages are taken as
 serialised bytes and written by a thread of their own, so that neither decoding nor a slow disk is
 ever in the way of the arm; a full queue drops messages, counts them, and says so in the result.
-A bag is written under a name that begins with a dot and renamed when it is complete.
+Images and joint states are asked for reliably, as vla_node asks for them, and best effort where a
+publisher offers no more. A bag is written under a name that begins with a dot and renamed when it
+is complete.
 
     python -m rlrc_ros.nodes.recorder_node --ros-args -p folder:=runs/episodes
 """
@@ -35,10 +37,12 @@ import time
 
 from geometry_msgs.msg import PoseStamped
 import rclpy
+from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
+from rlrc_ros.arm.commands import interbotix_interfaces
 from rlrc_ros.nodes.lifetime import begin
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, String, UInt32
@@ -47,16 +51,22 @@ from trajectory_msgs.msg import JointTrajectory
 
 try:
     from rosbags.rosbag2 import StoragePlugin, Writer
-    from rosbags.typesys import get_typestore, Stores
+    from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         'recorder_node needs the Python package rosbags. Type:  pip install rosbags',
         name='rosbags') from error
 
 RESULT_TOPIC = 'episode_result'
+LATCHED_TOPICS = ('instruction', 'episode', 'vla_node/status')
+"""What was said before an episode begins belongs to it."""
 QUEUE_LENGTH = 1000
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-SENSOR = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+RELIABLE = QoSProfile(depth=10)
+BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+COMMANDS = {'JointGroupCommand': ('commands/joint_group', 'string name\nfloat32[] cmd'),
+            'JointSingleCommand': ('commands/joint_single', 'string name\nfloat32 cmd')}
+"""Interbotix' messages, their topics and their definitions, which no store of types knows."""
 IMAGE_TYPES = {'raw': Image, 'compressed': CompressedImage}
 
 
@@ -68,6 +78,9 @@ class Bag:
         self.path, self.dropped, self.written = path, 0, 0
         self._partial = path.with_name(f'.{path.name}.partial')
         self._types = get_typestore(Stores.ROS2_JAZZY)
+        for name, (_, definition) in COMMANDS.items():
+            self._types.register(get_types_from_msg(
+                definition, f'interbotix_xs_msgs/msg/{name}'))
         self._writer = Writer(
             self._partial, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
@@ -110,6 +123,15 @@ class Bag:
                     self._warn(f'the bag cannot be written: {error}')
 
 
+def _interbotix_types() -> tuple[type, ...]:
+    """Return the types of Interbotix' commands; none where its messages are not installed."""
+    try:
+        messages = interbotix_interfaces().msg
+    except ModuleNotFoundError:
+        return ()
+    return messages.JointGroupCommand, messages.JointSingleCommand
+
+
 class RecorderNode(Node):
     """Subscribes to what an episode consists of; writes while one is being recorded."""
 
@@ -124,31 +146,56 @@ class RecorderNode(Node):
         self._bag: Bag | None = None
         self._latched: dict[str, tuple[str, bytes]] = {}
         self._heard: set[str] = set()
+        self._best_effort: set[str] = set()
+        for message_type, topic in (
+                (IMAGE_TYPES[transport], 'image'), (JointState, 'joint_states')):
+            self._subscribe_sensor(message_type, topic)
         for message_type, topic, qos in (
-                (IMAGE_TYPES[transport], 'image', SENSOR), (JointState, 'joint_states', SENSOR),
                 (String, 'instruction', LATCHED), (UInt32, 'episode', LATCHED),
+                # `ros2 topic pub` is volatile, which a latched subscription does not match.
+                (String, 'instruction', RELIABLE),
                 (Float64MultiArray, 'vla_node/action', 10),
                 (Float64MultiArray, 'vla_node/timing', 10),
                 (PoseStamped, 'vla_node/target_pose', 10), (String, 'vla_node/status', LATCHED),
                 (JointTrajectory, 'arm_controller/joint_trajectory', 10),
-                (JointTrajectory, 'gripper_controller/joint_trajectory', 10)):
+                (JointTrajectory, 'gripper_controller/joint_trajectory', 10),
+                *((message_type, COMMANDS[message_type.__name__][0], 10)
+                  for message_type in _interbotix_types())):
             self.create_subscription(
-                message_type, topic, self._take(topic, message_type, qos is LATCHED), qos,
-                raw=True)
+                message_type, topic, self._take(topic, message_type), qos, raw=True)
         self.create_service(Trigger, '~/start', self._on_start)
         self.create_service(SetBool, '~/finish', self._on_finish)
         self.get_logger().info(f'ready; ~/start begins an episode in {self._folder}')
 
-    def _take(
-        self, topic: str, message_type: type, latched: bool,
-    ) -> Callable[[bytes], None]:
-        package, _, name = message_type.__module__.partition('.')[0], '', message_type.__name__
-        type_name = f'{package}/msg/{name}'
+    def _subscribe_sensor(self, message_type: type, topic: str) -> None:
+        """Ask for every message; where a publisher does not offer that, for what arrives."""
+        take = self._take(topic, message_type)
+
+        def take_reliable(serialized: bytes) -> None:
+            if topic not in self._best_effort:  # or it comes twice
+                take(serialized)
+
+        def fall_back(_: QoSRequestedIncompatibleQoSInfo) -> None:
+            if topic not in self._best_effort:
+                self._best_effort.add(topic)
+                self.create_subscription(message_type, topic, take, BEST_EFFORT, raw=True)
+                self.get_logger().warning(
+                    f'{self.resolve_topic_name(topic)} is published best effort: what gets lost '
+                    'on the way will be missing from the bag')
+        self.create_subscription(
+            message_type, topic, take_reliable, RELIABLE, raw=True,
+            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=fall_back))
+
+    def _take(self, topic: str, message_type: type) -> Callable[[bytes], None]:
+        package, name = message_type.__module__.partition('.')[0], message_type.__name__
+        type_name, latched = f'{package}/msg/{name}', topic in LATCHED_TOPICS
 
         def take(serialized: bytes) -> None:
             with self._lock:
                 self._heard.add(topic)
                 if latched:
+                    if self._latched.get(topic) == (type_name, serialized):
+                        return  # heard by both subscriptions, or said again
                     self._latched[topic] = (type_name, serialized)
                 if self._bag is not None:
                     self._bag.put(topic, type_name, time.time_ns(), serialized)

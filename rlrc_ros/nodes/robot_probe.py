@@ -37,6 +37,7 @@ from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rlrc_ros.arm.limits import ARM_JOINTS, FINGER_JOINT
 from rlrc_ros.nodes.doors import DoorError
+from rlrc_ros.nodes.graph import arms_on
 from rlrc_ros.nodes.image_message import decode, ImageError
 from rlrc_ros.nodes.lifetime import begin, spun
 from rlrc_ros.nodes.xs_driver import XsDriver
@@ -123,7 +124,7 @@ def check_joints(listener: Listener) -> dict:
 def backends(listener: Listener, robot_name: str) -> list[str]:
     """Return the values of `arm` all of whose command topics somebody listens to."""
     return [arm for arm, topics in COMMAND_TOPICS.items() if all(
-        listener.count_subscribers(f'/{robot_name}/{topic}') for topic in topics)]
+        arms_on(listener, f'/{robot_name}/{topic}') for topic in topics)]
 
 
 def check_commands(listener: Listener, robot_name: str) -> dict:

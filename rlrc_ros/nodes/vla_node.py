@@ -221,7 +221,7 @@ class VlaNode(LifecycleNode):
         extra_topics = parameters.extra_topics()
         check_topics(self, {'image': image_type, 'joint_states': JointState,
                             **dict.fromkeys(extra_topics.values(), image_type)})
-        period_s = 1.0 / summary.control_hz
+        period_s = 1.0 / (summary.control_hz * parameters.velocity_scaling)
         gate = SafetyGate(parameters.safety_limits(period_s))
         senses = Senses(parameters.max_image_age_s, parameters.max_joint_state_age_s,
                         lockstep=parameters.lockstep, extra_cameras=summary.cameras[1:],
@@ -254,7 +254,7 @@ class VlaNode(LifecycleNode):
                                       runtime=parameters.runtime, **choice),
             self._on_answer)
         self._worker.wait_until_open()
-        self._settings, self._summary, self._period_s = parameters, summary, period_s
+        self._settings, self._summary = parameters, summary
         self._reporter.timings = Timings()
         self._output = ArmOutput(self, commands, stream, period_s=period_s,
                                  stream_hz=parameters.stream_hz)
@@ -548,7 +548,7 @@ def joint_stream(parameters: VlaParameters) -> 'JointStream | None':
         return None
     from rlrc_ros.arm.stream import JointStream  # ruckig: only where it is asked for
     return JointStream(
-        parameters.stream_hz, parameters.max_joint_speed_rad_s,
+        parameters.stream_hz, parameters.velocity_scaling * parameters.max_joint_speed_rad_s,
         parameters.max_joint_acceleration_rad_s2, parameters.max_joint_jerk_rad_s3)
 
 

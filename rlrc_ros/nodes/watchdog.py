@@ -26,14 +26,13 @@ from time import monotonic
 from rclpy.lifecycle import LifecycleNode
 from rlrc_ros.arm.safety import Rejection
 from rlrc_ros.nodes.arm_output import ArmOutput
+from rlrc_ros.nodes.graph import arms_on
 from rlrc_ros.nodes.parameters import VlaParameters
 from rlrc_ros.nodes.pilot import Pilot
 from rlrc_ros.nodes.senses import Now
 from rlrc_ros.types import StopReason
 
 GRAPH_PERIOD_S = 0.1
-ONLOOKERS = ('recorder_node', 'rosbag2_', '_ros2cli', 'foxglove_bridge', 'rqt')
-"""How the names of nodes begin that listen to commands and drive no arm."""
 XS_DRIVER = 'xs_sdk'
 """Interbotix' driver, by the name of its node."""
 
@@ -102,8 +101,7 @@ class Watchdog:
             return None
         for publisher in self._output.publishers:
             topic = publisher.topic_name
-            there = {bytes(info.endpoint_gid)
-                     for info in self._node.get_subscriptions_info_by_topic(topic)
+            there = {bytes(info.endpoint_gid) for info in arms_on(self._node, topic)
                      if info.node_name == XS_DRIVER}
             if there and there != self._drivers.setdefault(topic, there) or (
                     not there and topic in self._drivers):
@@ -120,9 +118,7 @@ class Watchdog:
                 return Rejection(
                     StopReason.OTHER_COMMANDER, f'{others} other publisher(s) on {topic}. End '
                     'them, or set exclusive:=false')
-            heard = any(not info.node_name.startswith(ONLOOKERS)
-                        for info in self._node.get_subscriptions_info_by_topic(topic))
-            if not heard and not self._pilot.dry_run:
+            if not arms_on(self._node, topic) and not self._pilot.dry_run:
                 return Rejection(
                     StopReason.DRIVER_GONE, f'nobody listens to {topic}: the driver of the arm '
                     'is not there; start it')

@@ -46,6 +46,8 @@ def test_the_file_gives_the_defaults_back() -> None:
     ({'camera_topics': 'a=x,a=y'}, "holds 'a=y'"), ({'camera_topics': 'image=x'}, 'is remapped'),
     ({'proprio_layout': 'all'}, 'it can be: xyz_rpy_gripper'),
     ({'lockstep': True, 'command_stamp': 'zero'}, 'Set command_stamp:=image'),
+    ({'lockstep': True, 'command_stamp': 'image', 'velocity_scaling': 0.5},
+     'Set velocity_scaling:=1.0'),
 ])
 def test_a_wrong_value_is_refused_with_what_to_set(change: dict, said: str) -> None:
     """The error names the value, the valid ones and the next thing to type."""

@@ -16,15 +16,21 @@
 
 from pathlib import Path
 
-from nodes.vla_rig import ScriptedPolicy, small_step, VlaRig
+from nodes.vla_rig import DOMAIN, ScriptedPolicy, small_step, VlaRig, wait_for
 import pytest
+import rclpy
+from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rlrc_ros.nodes.lifetime import spun
 from rlrc_ros.types import ActionChunk, Observation
+from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool, Trigger
 
 pytest.importorskip('rosbags', reason='pip install rosbags')
 RecorderNode = __import__('rlrc_ros.nodes.recorder_node', fromlist=['x']).RecorderNode
 import_bags = __import__('rlrc_training.import_bags', fromlist=['x'])
+AnyReader = __import__('rosbags.highlevel', fromlist=['x']).AnyReader
 load_episode = __import__('rlrc_training.data', fromlist=['x']).load_episode
 
 
@@ -64,6 +70,53 @@ def test_what_was_driven_is_recorded_and_imported(tmp_path: Path) -> None:
     shades = episode.images[:, 0, 0, 0]
     assert episode.actions[:, 0] == pytest.approx(1e-5 * shades)
     assert (shades % 3 != 0).all(), 'a refused action was imported'
+
+
+def test_an_instruction_that_no_topic_carried_is_in_the_bag(tmp_path: Path) -> None:
+    """A launch argument, or a sentence said before the recorder was there: the status has it."""
+    bags = tmp_path / 'bags'
+    with VlaRig(ScriptedPolicy(), instruction='put can on plate') as rig:
+        bench = rig.drive().bench
+        recorder = RecorderNode(
+            context=bench.context, namespace=bench.get_namespace(),
+            parameter_overrides=[Parameter('folder', value=str(bags))])
+        rig._executors[1].add_node(recorder)
+        assert bench.call(bench.create_client(Trigger, 'recorder_node/start'),
+                          Trigger.Request()).success
+        bench.wait_more(bench.actions, 4)
+        assert recorder.finish({'success': True})[0]
+        rig._executors[1].remove_node(recorder)
+        recorder.destroy_node()
+    paths = import_bags.import_bags(import_bags.ImportConfig(bags, out=tmp_path / 'demos'))
+    assert load_episode(paths[0]).instruction == 'put can on plate'
+
+
+@pytest.mark.parametrize('reliability', ['RELIABLE', 'BEST_EFFORT'])
+def test_a_camera_is_recorded_whatever_it_offers(reliability: str, tmp_path: Path) -> None:
+    """All that is published reliably, each picture once; of best effort what arrives."""
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=DOMAIN, args=[])
+    camera = Node('camera', context=context)
+    pictures = camera.create_publisher(
+        Image, 'image', QoSProfile(depth=10, reliability=ReliabilityPolicy[reliability]))
+    recorder = RecorderNode(context=context, parameter_overrides=[
+        Parameter('folder', value=str(tmp_path))])
+    with spun(camera, recorder):
+        picture = Image(height=2, width=2, step=6, encoding='rgb8', data=bytes(12))
+        pictures.publish(picture)
+        wait_for(lambda: 'image' in recorder._heard or pictures.publish(picture))
+        assert recorder._on_start(None, Trigger.Response()).success
+        for sent in range(5):
+            picture.header.stamp.sec = sent + 1
+            pictures.publish(picture)
+            wait_for(lambda: recorder._bag.written > sent)
+        bag = recorder._bag
+        done, path = recorder.finish({'success': True})
+    assert done
+    with AnyReader([Path(path)], default_typestore=bag._types) as reader:
+        stamps = [reader.deserialize(raw, connection.msgtype).header.stamp.sec
+                  for connection, _, raw in reader.messages() if connection.topic == 'image']
+    assert [each for each in stamps if each] == [1, 2, 3, 4, 5]
 
 
 def test_an_empty_folder_says_how_to_record(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@
 
 
 import gc
+from time import monotonic
 
 from nodes.vla_rig import ScriptedPolicy, small_step, stamp_ns, Summary, VlaRig, wait_for
 import numpy as np
@@ -108,6 +109,21 @@ def test_a_second_instruction_starts_at_the_measured_pose() -> None:
                 strict=False)))
         drops = [commanded_x_m(message) for message in bench.arm_commands]
         assert min(drops[2:]) == pytest.approx(START_X_M + 0.002, abs=2e-5)
+
+
+def test_a_scaled_velocity_stretches_time_and_keeps_the_way() -> None:
+    """At 0.4 each step gets 0.5 s, to reach the same targets; nothing is refused for it."""
+    with VlaRig(ScriptedPolicy(), velocity_scaling=0.4) as rig:
+        bench = rig.drive().bench
+        bench.wait_more(bench.arm_commands, 2)
+        began_s = monotonic()
+        bench.wait_more(bench.arm_commands, 4)
+        # A step may begin a quarter early, once.
+        assert monotonic() - began_s >= 3 * 0.5 - 0.25
+        point = bench.arm_commands[-1].points[0].time_from_start
+        assert point.sec + 1e-9 * point.nanosec == pytest.approx(0.5)
+        steps = np.diff([commanded_x_m(message) for message in bench.arm_commands])
+        assert steps == pytest.approx(0.002, abs=2e-5)
 
 
 def test_a_new_episode_starts_at_the_measured_pose() -> None:

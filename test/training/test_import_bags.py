@@ -32,7 +32,8 @@ TOPICS = {'image': 'sensor_msgs/msg/Image', 'instruction': 'std_msgs/msg/String'
           'episode_result': 'std_msgs/msg/String'}
 
 
-def _record(path: Path, success: bool, steps: int = 5) -> None:
+def _record(path: Path, success: bool, steps: int = 5,
+            instruction: str = 'put can on red plate') -> None:
     """Write what recorder_node takes: an image before each action, and the result at the end."""
     types = STORE.types
     header = types['std_msgs/msg/Header'](
@@ -47,7 +48,7 @@ def _record(path: Path, success: bool, steps: int = 5) -> None:
         def tell(topic: str, message: object) -> None:
             writer.write(topics[topic], next(clock) * 100_000_000,
                          STORE.serialize_cdr(message, message.__msgtype__))
-        tell('instruction', types['std_msgs/msg/String']('put can on red plate'))
+        tell('instruction', types['std_msgs/msg/String'](instruction))
         for step in range(steps):
             picture = np.full((48, 64, 3), 10 * step, np.uint8)
             tell('image', types['sensor_msgs/msg/Image'](
@@ -70,6 +71,18 @@ def test_recorded_successes_train_a_policy(tmp_path):
     checkpoint = sft(SftConfig(**options, auxiliary_weight=0.0))
     assert (checkpoint / 'model.safetensors').exists()
     assert len((tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()) == 1
+
+
+def test_a_bag_that_cannot_be_used_is_left_out_and_named(tmp_path, capsys):
+    """Without a sentence, or cut off: the others are imported all the same."""
+    _record(tmp_path / 'bags' / 'episode_0000', True)
+    _record(tmp_path / 'bags' / 'episode_0001', True, instruction='')
+    _record(tmp_path / 'bags' / 'episode_0002', True)
+    next((tmp_path / 'bags' / 'episode_0002').glob('*.mcap')).write_bytes(b'cut off')
+    assert len(import_bags(ImportConfig(tmp_path / 'bags', tmp_path / 'demos'))) == 1
+    record = json.loads((tmp_path / 'demos' / 'collection.json').read_text())
+    assert set(record['left_out_unusable']) == {'episode_0001', 'episode_0002'}
+    assert "the instruction ''" in capsys.readouterr().out
 
 
 def test_bags_without_a_success_are_refused(tmp_path):
