@@ -26,7 +26,7 @@ rl() {  # rl ARM SEED INIT OPTIONS...
         --eval-every 1000 --eval-episodes "${EPISODES:-30}" --best-by success_once \
         --updates-without-reward 0 --threads 2 --processes 2 "${@:4}"
 }
-imitation=(--bc demonstrations --data "$data" --episodes 150)
+imitation=(--bc demonstrations --bc-sigma 0 --data "$data" --episodes 150)
 # The arms take turns over the seeds: stopped early, it has complete seeds of every arm.
 for seed in "${seeds[@]}"; do
     rl full "$seed" "$out/sft/checkpoint" --total-timesteps "$steps" "${imitation[@]}"

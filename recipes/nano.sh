@@ -15,7 +15,7 @@ rlrc sft --data runs/nano/collect runs/nano/scatter --episode-set put25_choice -
 rlrc collect --policy runs/nano/dense-first/checkpoint --episode-set put25_choice --first-seed 2000000 --policy-steps 60 --max-steps 100 --noise-m 0.003 --noise-rad 0.02 --burst-probability 0.03 --episodes 700 --out runs/nano/dagger
 
 # sft
-rlrc sft --data runs/nano/collect runs/nano/scatter runs/nano/dagger --init runs/nano/dense-first/checkpoint --episode-set put25_choice --preset choice --steps 6000 --batch-size 32 --learning-rate 0.0006 --precision bf16 --eval-every 2000 --eval-episodes 60 --warmup-steps 100 --out runs/nano/dense
+rlrc sft --data runs/nano/collect runs/nano/scatter runs/nano/dagger --init runs/nano/dense-first/checkpoint --episode-set put25_choice --preset choice --steps 6000 --batch-size 32 --learning-rate 0.0006 --precision bf16 --eval-every 2000 --eval-episodes 60 --warmup-steps 100 --data-weights 0.35 0.35 0.3 --out runs/nano/dense
 
 # prune
 rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect runs/nano/scatter runs/nano/dagger --ratio 0.9 --ratio-of layer --layers 1 12 --round-to 32 --vision-ratio 0.25 --out runs/nano/prune
@@ -27,7 +27,7 @@ rlrc sft --init runs/nano/prune --data runs/nano/collect runs/nano/scatter runs/
 rlrc quantize runs/nano/recover/checkpoint --data runs/nano/collect --decoder int4 --vision int4 --projector int4 --group-size 64 --rounding gptq --stem --embeddings int8 --head int4 --short-groups decoder vision projector --out runs/nano/recover-int4
 
 # rl
-rlrc rl --init runs/nano/recover/checkpoint --bc demonstrations --data runs/nano/collect runs/nano/scatter runs/nano/dagger --episode-set put25_choice --total-timesteps 76800 --num-envs 16 --num-steps 60 --num-minibatches 6 --anneal-lr --end-on-success --best-by success_once --eval-every 20 --eval-episodes 60 --out runs/nano/rl
+rlrc rl --init runs/nano/recover/checkpoint --bc demonstrations --data runs/nano/collect runs/nano/scatter runs/nano/dagger --episode-set put25_choice --total-timesteps 76800 --num-envs 16 --num-steps 80 --num-minibatches 8 --update-epochs 2 --learning-rate 5e-05 --anneal-lr --target-kl 0.3 --no-bootstrap --critic-warmup-updates 4 --end-on-success --eval-stop-on-success --best-by success_once --eval-every 15 --eval-episodes 200 --out runs/nano/rl
 
 # quantize
 rlrc quantize runs/nano/rl/checkpoint --data runs/nano/collect --decoder int4 --vision int4 --projector int4 --group-size 64 --rounding gptq --stem --embeddings int8 --head int4 --short-groups decoder vision projector --out runs/nano/quantize

@@ -20,7 +20,7 @@ rlrc sft --init runs/openvla-7b/prune --data runs/openvla-7b/collect --keep-stat
 rlrc quantize runs/openvla-7b/recover/checkpoint --data runs/openvla-7b/collect --decoder int4 --vision int4 --projector int4 --group-size 128 --rounding gptq --out runs/openvla-7b/recover-int4
 
 # rl
-rlrc rl --init runs/openvla-7b/recover/checkpoint --bc demonstrations --data runs/openvla-7b/collect --episode-set official_ind --total-timesteps 604160 --num-envs 64 --num-minibatches 32 --microbatch-size 20 --lora-rank 32 --precision bf16 --eval-every 10 --eval-episodes 64 --processes 16 --out runs/openvla-7b/rl
+rlrc rl --init runs/openvla-7b/recover/checkpoint --bc demonstrations --data runs/openvla-7b/collect --episode-set official_ind --total-timesteps 604160 --num-envs 64 --num-minibatches 32 --microbatch-size 20 --lora-rank 32 --precision bf16 --bc-sigma 0.0 --eval-every 10 --eval-episodes 64 --processes 16 --out runs/openvla-7b/rl
 
 # quantize
 rlrc quantize runs/openvla-7b/rl/checkpoint --data runs/openvla-7b/collect --decoder int4 --vision int4 --projector int4 --group-size 128 --rounding gptq --out runs/openvla-7b/quantize

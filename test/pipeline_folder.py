@@ -98,7 +98,7 @@ def make_pipeline_folder(out: Path, rows: tuple[str, ...] = ('chain',), episodes
         if stage.verb == 'rl':
             (stage.out / 'metrics.jsonl').write_text(''.join(json.dumps(line) + '\n' for step in
                 range(0, 6401, 640) for line in (
-                    {'update': step, 'env_steps': step, 'charts/episodic_return': step / 7000},
+                    {'update': step, 'env_steps': step, 'charts/first_success': step / 7000},
                     {'update': step, 'env_steps': step, 'eval': {
                         'success_once': 0.8 + step / 64000, 'success_at_end': 0.7}})))
         product = records.hashes.of_product(stage)

@@ -48,6 +48,7 @@ from rlrc_ros.vla.roofline import (
     projected_table,
     projector_parameters,
 )
+from rlrc_ros.vla.runtime_choice import resolved_device
 from rlrc_training.bench_report import gains, markdown, picture, row_results
 from rlrc_training.bench_rows import dense_config, pruned_config, Row, row_config, ROWS, SIZES
 from rlrc_training.command_line import run_verb
@@ -107,9 +108,7 @@ class BenchConfig:
     @property
     def where(self) -> str:
         """Return the device to measure on."""
-        if self.device != 'auto':
-            return self.device
-        return 'cuda' if torch.cuda.is_available() else 'cpu'
+        return resolved_device(self.device)
 
     @property
     def arithmetic(self) -> str:

@@ -51,6 +51,8 @@ from rlrc_training.provenance import package_versions, source_commit
 from tqdm import tqdm
 
 log = logging.getLogger('rlrc.collect')
+MAY_CHANGE = ('episodes', 'processes', 'out')
+"""Options with which a folder may go on that others have begun to fill."""
 
 
 @dataclass(frozen=True)
@@ -197,14 +199,28 @@ def _collect_one(seed: int, config: CollectConfig) -> tuple[int, int]:
     return seed, len(episode.actions)
 
 
+def _as_json(config: CollectConfig) -> dict:
+    return json.loads(json.dumps(asdict(config), default=str))
+
+
 def _record(config: CollectConfig, tried: set[int], failed: set[int]) -> None:
     path = config.out / 'collection.json'
     partial = path.with_suffix('.partial')
     partial.write_text(json.dumps({
-        'config': json.loads(json.dumps(asdict(config), default=str)),
+        'config': _as_json(config),
         'tried': len(tried), 'failed_seeds': sorted(failed), 'commit': source_commit(),
         'packages': package_versions()}, indent=1))
     os.replace(partial, path)
+
+
+def _refuse_other(config: CollectConfig, record: dict) -> None:
+    """Raise ValueError, naming what differs, for a folder that other options have filled."""
+    now = _as_json(config)
+    differs = [f'{name} {was!r} → {now[name]!r}' for name, was in record['config'].items()
+               if name in now and name not in MAY_CHANGE and now[name] != was]
+    if differs:
+        raise ValueError(f'{config.out} was collected otherwise: {", ".join(differs)}. Choose '
+                         'another --out, or remove that folder')
 
 
 def _pending_seeds(config: CollectConfig, failed: set[int]) -> Iterator[int]:
@@ -224,8 +240,11 @@ def collect(config: CollectConfig) -> int:
     failed: set[int] = set()
     record = config.out / 'collection.json'
     if record.exists():
-        failed = set(json.loads(record.read_text())['failed_seeds'])
+        found = json.loads(record.read_text())
+        _refuse_other(config, found)
+        failed = set(found['failed_seeds'])
     tried = set(failed)
+    _record(config, tried, failed)  # what is here is of these options, also if this is cut short
     frames = 0
     processes = config.processes or os.cpu_count() or 1
     seeds = _pending_seeds(config, failed)

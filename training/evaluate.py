@@ -43,6 +43,7 @@ from rich.table import Table
 from rlrc_ros.types import RUNTIMES
 from rlrc_ros.vla.checkpoint import inspect
 from rlrc_ros.vla.policy import Policy
+from rlrc_ros.vla.runtime_choice import dtype_for, resolved_device
 from rlrc_sim import libero_assets
 from rlrc_sim.axes import group_of
 from rlrc_sim.expert import expert_action
@@ -341,6 +342,14 @@ def _film(path: Path, config: EvaluateConfig, results: list[EpisodeResult],
         f'{each.episode_set} {each.seed}') for each in chosen], columns=max(1, config.videos))
 
 
+def _arithmetic(config: EvaluateConfig) -> str:
+    """Return what the policy's weights are multiplied in, which its device and runtime decide."""
+    if config.expert:
+        return 'float32'
+    dtype = dtype_for(resolved_device(config.device), config.runtime)
+    return str(dtype).removeprefix('torch.')
+
+
 def evaluate(config: EvaluateConfig, pool: WorldPool | None = None) -> dict:
     """
     Play all episodes, write results.json and return its content.
@@ -349,14 +358,15 @@ def evaluate(config: EvaluateConfig, pool: WorldPool | None = None) -> dict:
     """
     name = 'expert' if config.expert else config.checkpoint.name
     out = config.out or Path('runs/evaluate') / name
-    world = _prepare(config)
+    world, arithmetic = _prepare(config), _arithmetic(config)
     journal = Journal(out, {
         'policy': 'expert' if config.expert else fingerprint(config.checkpoint),
         'unnorm_key': config.unnorm_key, 'stop_on_success': config.stop_on_success,
         'packages': package_versions(), **world,
         **({'batches': 'of one size'} if config.batched and not config.expert else {}),
         # Named where it is not the default, so that journals from before it still count.
-        **({'runtime': config.runtime} if config.runtime != 'eager' else {})}, config.fresh)
+        **({'runtime': config.runtime} if config.runtime != 'eager' else {}),
+        **({'arithmetic': arithmetic} if arithmetic != 'float32' else {})}, config.fresh)
     tasks = journal.missing(config.tasks)
     inference_ms: list[float] = []
     reused: list[float] = []
@@ -397,7 +407,8 @@ def evaluate(config: EvaluateConfig, pool: WorldPool | None = None) -> dict:
         # VLA-Cache's own choice, of this run's steps; an episode's first step reuses nothing.
         'reused': {'mean_share': float(np.mean(reused)), 'steps': len(reused)} if reused else None,
         'alone': alone, 'commit': source_commit(), 'packages': package_versions(),
-        **world, 'machine': machine(), 'episodes': [as_json(result) for result in results]}
+        **world, 'arithmetic': arithmetic, 'machine': machine(),
+        'episodes': [as_json(result) for result in results]}
     if config.strips:
         write_strips(out / 'strips', [journal.results[name, seed] for name in config.sets
                                       for seed in config.seeds[:config.strips]], again)

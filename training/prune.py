@@ -44,6 +44,7 @@ from rlrc_ros.vla.checkpoint import (
 )
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.inspection import CheckpointSummary, statistics_document
+from rlrc_ros.vla.runtime_choice import resolved_device
 from rlrc_ros.vla.shards import weight_files
 from rlrc_training.command_line import run_verb
 from rlrc_training.provenance import machine, package_versions, source_commit
@@ -124,12 +125,10 @@ def _statistics(summary: CheckpointSummary, config: PruneConfig) -> dict:
 
 
 def _device(config: PruneConfig) -> torch.device:
-    if config.device == 'auto':
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     if config.device.startswith('cuda') and not torch.cuda.is_available():
         raise PruneError(f'device {config.device!r} was asked for, but torch sees no CUDA device; '
                          'give --device cpu')
-    return torch.device(config.device)
+    return torch.device(resolved_device(config.device))
 
 
 def calibrate(opened: Checkpoint, config: PruneConfig, ids: torch.Tensor | None,

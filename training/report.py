@@ -136,7 +136,20 @@ def _below_table(result: PipelineResult) -> str:
                   f'rows in turns, {config["blocks"]} blocks of {config["steps"]} steps, load '
                   f'{timing["busy"]} a core at the end. Weights are as stored; process is the '
                   'whole process, its libraries included. ')
+        if len({each['group'] for each in timing['rows'].values()}) > 1:
+            words += ('Not all rows fit into memory together, so that milliseconds of different '
+                      'groups were taken at different times. As a ratio to the first row, which '
+                      'is in every group: ' + ', '.join(
+                          f'{name} {each["of_first"]:.2f}'
+                          for name, each in timing['rows'].items()) + '. ')
     words += _reuse(result)
+    played = {each.arithmetic: each.row.words for each in result.rows if each.arithmetic}
+    if len(played) > 1:
+        words += ('Rows were played in different arithmetic, which pairing by seed does not undo: '
+                  f'{", ".join(f"{name} (as {row})" for name, row in played.items())}. ')
+    if result.ppo_kept == 0:
+        words += ('PPO found nothing better, on its validation seeds, than what it began with: '
+                  'the rows of RLRC are the policy before it. ')
     return words + ('The last column is arXiv 2506.17639: OpenVLA-7B, 64 episodes a figure, RTX '
                     '5880 Ada; for orientation, not to compare with.')
 
@@ -163,7 +176,8 @@ def _wall_clock(result: PipelineResult) -> Table:
         _given_seconds(each) or 0.0 for each in result.given)
     rows.append(('all of the pipeline', '', in_words(own), '', '', ''))
     if given:
-        rows.append(('with what was given', '', in_words(own + given), '', '', ''))
+        rows.append(('with what was given, each until what it kept', '',
+                     in_words(own + given), '', '', ''))
     return Table(('stage', 'verb', 'wall-clock', 'starts', 'state', 'commit'), rows)
 
 

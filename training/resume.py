@@ -118,6 +118,13 @@ def keep_checkpoint(folder: Path, *content) -> Path:
                       'the same command again') from error
 
 
+@torch.no_grad()
+def round_as_kept(model: torch.nn.Module) -> None:
+    """Round weights to what a checkpoint holds of them, so that what is judged is what is kept."""
+    for each in model.parameters():
+        each.copy_(each.to(torch.bfloat16))
+
+
 def load_state(folder: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
     """Return the tensors and the progress of a state, or None where there is none."""
     if not (settle(folder) / 'progress.json').exists():

@@ -39,7 +39,7 @@ import time
 import numpy as np
 from rlrc_ros.vla.checkpoint import Checkpoint, inspect, refuse_quantized
 from rlrc_ros.vla.inspection import CheckpointSummary, statistics_document
-from rlrc_ros.vla.model import skeleton
+from rlrc_ros.vla.model import skeleton, Vla
 from rlrc_ros.vla.policy import Policy
 from rlrc_sim.rollout import play, WorldPool
 from rlrc_sim.suites import check_ready
@@ -55,6 +55,7 @@ from rlrc_training.resume import (
     load_state,
     NOT_THE_RUN,
     resolved,
+    round_as_kept,
     save_state,
     trim_metrics,
 )
@@ -71,6 +72,8 @@ from tqdm import tqdm
 log = logging.getLogger('rlrc.rl')
 MAY_CHANGE = (*NOT_THE_RUN, 'updates_without_reward', 'microbatch_size',
               'gradient_checkpointing')
+JUDGED_BY = VALIDATION_SEEDS[5000:]
+"""Not the first ones: by those the SFT that PPO starts from was chosen, and they flatter it."""
 
 
 def rl(config: RlConfig, pool: WorldPool | None = None) -> Path:
@@ -175,24 +178,41 @@ def _unnorm_key(config: RlConfig, summary: CheckpointSummary) -> str:
 
 def evaluate(learner: Learner, summary: CheckpointSummary, tokenizer: Tokenizer, key: str,
              pool: WorldPool) -> dict[str, float]:
-    """Play the validation seeds, shared by the ranks; return both successes and the return."""
+    """
+    Play the validation seeds, shared by the ranks; return both successes and the return.
+
+    What is played is what would be kept, rounded as a file holds it. With --eval-stop-on-success
+    only the first success is told.
+    """
     config = learner.config
     if not config.eval_episodes:
         return {}
-    policy = Policy(Checkpoint(summary, learner.model, tokenizer), key)
+    once_only = config.eval_stop_on_success
+    policy = Policy(Checkpoint(summary, as_kept(learner), tokenizer), key)
     generator = torch.Generator(learner.device).manual_seed(config.seed)
-    seeds = VALIDATION_SEEDS[:config.eval_episodes][ranks.rank()::ranks.world_size()]
+    seeds = JUDGED_BY[:config.eval_episodes][ranks.rank()::ranks.world_size()]
     sums = torch.zeros(3, dtype=torch.double)
     rows, together = batching(len(pool), policy.device)
     with beside_worlds(pool.processes):
         for result in play(
                 pool, lambda seen: [chunk.actions[0] for chunk in policy.act_batch(
                     seen, config.eval_temperature, generator, rows)],
-                seeds, episode_set=config.episode_set, together=together):
+                seeds, episode_set=config.episode_set, stop_on_success=once_only,
+                together=together):
             sums += torch.tensor(
                 [result.success_once, result.success_at_end, result.total_reward])
     once, at_end, total = (ranks.add_up(sums.to(learner.device)) / config.eval_episodes).tolist()
-    return {'success_once': once, 'success_at_end': at_end, 'episodic_return': total}
+    return {'success_once': once} | ({} if once_only else {
+        'success_at_end': at_end, 'episodic_return': total})
+
+
+def as_kept(learner: Learner) -> Vla:
+    """Return a copy of the policy, adapters merged, with the weights that a checkpoint holds."""
+    kept = skeleton(learner.model.config)
+    kept.load_state_dict({name: each.detach().clone() for name, each in merged_weights(
+        learner.model).items()}, assign=True)
+    round_as_kept(kept)
+    return kept.eval().requires_grad_(False)
 
 
 def save_best(folder: Path, learner: Learner, tokenizer: Tokenizer, summary: CheckpointSummary,
@@ -207,7 +227,7 @@ def save_best(folder: Path, learner: Learner, tokenizer: Tokenizer, summary: Che
         'update': run.update, 'env_steps': run.update * config.batch_size,
         'ranks': ranks.world_size(),
         'measured': {**scores, 'episodes': config.eval_episodes,
-                     'seeds': f'{VALIDATION_SEEDS.start}+'}}
+                     'seeds': f'{JUDGED_BY.start}+'}}
     keep_checkpoint(folder, model, tokenizer, statistics_document(summary.folder),
                     {'stages': [*summary.provenance.get('stages', []), stage]})
 

@@ -30,7 +30,7 @@ POSITIVE = ('total_timesteps', 'num_envs', 'num_steps', 'update_epochs', 'num_mi
             'eval_every', 'save_every', 'critic_warmup_epochs')
 NOT_NEGATIVE = ('bc_coef', 'ent_coef', 'vf_coef', 'lora_rank', 'microbatch_size', 'processes',
                 'critic_warmup_updates', 'eval_episodes', 'updates_without_reward', 'threads',
-                'eval_temperature', 'weight_decay')
+                'eval_temperature', 'weight_decay', 'bc_sigma')
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,9 @@ class RlConfig:
     """Lower both rates linearly to zero."""
     gamma: float = 0.99
     """Discount."""
+    bootstrap: bool = True
+    """What is cut off, by the rollout's end or after 80 steps, is worth what the critic says of
+    its last state; False (RL4VLA): nothing more, so that not to succeed costs something."""
     gae_lambda: float = 0.95
     """Lambda of generalised advantage estimation."""
     num_minibatches: int = 4
@@ -128,6 +131,9 @@ class RlConfig:
     """Weight of the imitation term (RLinf mixes its SFT loss at 0.1)."""
     bc_decay: float = 1.0
     """Factor on bc_coef after each update of the policy."""
+    bc_sigma: float = 3.0
+    """Imitated bins are softened by this, as `rlrc sft --bin-sigma` does; 0 is the exact bin, to
+    which a softened policy would first have to sharpen. With --bc demonstrations."""
     bc_batch_size: int = 32
     """Demonstrated frames in each minibatch, with --bc demonstrations."""
     data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar='DIR [DIR ...]')] = ()
@@ -144,6 +150,9 @@ class RlConfig:
     """Episodes of an evaluation; 0 keeps the last weights instead of the best."""
     eval_temperature: float = 0.0
     """0 takes the most likely tokens; RL4VLA evaluates at 0.6."""
+    eval_stop_on_success: bool = False
+    """End an evaluation's episodes at their first success: several times cheaper, and nothing but
+    success_once is known."""
     best_by: Literal['success_once', 'success_at_end'] = 'success_at_end'
     """Which success decides on the best checkpoint."""
     save_every: int = 1
@@ -167,6 +176,10 @@ class RlConfig:
         if self.episode_set not in EPISODE_SETS:
             raise ValueError(f'episode_set {self.episode_set!r} is not known; '
                              f'there are: {", ".join(EPISODE_SETS)}')
+        if self.eval_stop_on_success and self.best_by != 'success_once':
+            raise ValueError(f'best_by {self.best_by!r} is not known to evaluations that end with '
+                             'success; set --best-by success_once, or leave away '
+                             '--eval-stop-on-success')
         if self.total_timesteps < self.batch_size:
             raise ValueError(
                 f'total_timesteps {self.total_timesteps} are less than one update takes: '

@@ -47,6 +47,7 @@ from rlrc_training.resume import optimiser_tensors, restore_optimiser
 from rlrc_training.rl_config import RlConfig
 from rlrc_training.rl_demonstrations import DemonstratedFrames
 from rlrc_training.rl_rollout import Batcher, Rollout
+from rlrc_training.sft_loss import soft_targets, wanted_bins
 import torch
 from torch.nn import functional
 
@@ -70,6 +71,7 @@ class Learner:
         if config.gradient_checkpointing:
             checkpoint_activations(model)
         device = next(model.parameters()).device
+        self._soft = soft_targets(model.config, config.bc_sigma).to(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.head = ValueHead(model.config.decoder.hidden_size).to(device)
@@ -234,8 +236,9 @@ class Learner:
             sums = {name: share * each.detach() for name, each in sums.items()}
         if len(shown):
             share = len(shown) / config.bc_batch_size
+            wanted = wanted_bins(self.model.config, bins[count:], self._soft)
             imitation = functional.cross_entropy(
-                logits[count:].float().flatten(0, 1), bins[count:].flatten())
+                logits[count:].float().flatten(0, 1), wanted.flatten(0, 1))
         elif config.bc == 'kl' and count:
             imitation = kl_to_reference(logits, self._reference_logits(pixels, ids, where))
         if len(shown) or (config.bc == 'kl' and count):

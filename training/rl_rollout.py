@@ -196,6 +196,8 @@ class Collector:
             self._take(config.num_steps - 1, n, self._wait(n, rollout), rollout, returns, cut,
                        seeds)
         ended = time.perf_counter()
+        if not config.bootstrap:
+            cut.clear()
         for first in range(0, len(cut), count):
             part = cut[first:first + count]
             values = self._values(model, head, [moment for _, _, moment in part])

@@ -40,7 +40,6 @@ import logging
 from pathlib import Path
 import shlex
 import sys
-import time
 
 import numpy as np
 from rlrc_ros.vla import prompt
@@ -67,6 +66,7 @@ from rlrc_training.resume import (
     check_same_run,
     keep_checkpoint,
     resolved,
+    round_as_kept,
     trim_metrics,
 )
 from rlrc_training.sft_config import SftConfig
@@ -95,18 +95,19 @@ def closed_loop_success(policy: Policy, pool: WorldPool, episodes: int,
         rows, together = batching(len(pool), policy.device)
         results = list(play(
             pool, partial(policy.act_batch, rows=rows), VALIDATION_SEEDS[:episodes],
-            episode_set=episode_set, stop_on_success=True, max_steps=60, together=together))
+            episode_set=episode_set, stop_on_success=True, together=together))
     return sum(result.success_once for result in results) / episodes
 
 
 def _provenance(config: SftConfig, trainer: Trainer, frames: Frames, success: float | None,
-                seconds: float, parent: dict) -> dict:
+                parent: dict) -> dict:
     stage = {
         'command': shlex.join(['rlrc', 'sft', *sys.argv[1:]]),
         'config': resolved(config),
         'seed': config.seed, 'commit': source_commit(), 'packages': package_versions(),
         'machine': machine(), 'parent': str(config.init) if config.init else None,
-        'step': trainer.step, 'frames': len(frames.images), 'train_seconds': round(seconds),
+        'step': trainer.step, 'frames': len(frames.images),
+        'train_seconds': round(trainer.seconds),
         'measured': {'success_once': success, 'episodes': config.eval_episodes,
                      'seeds': f'{VALIDATION_SEEDS.start}+'}}
     return {'stages': [*parent.get('stages', []), {'name': 'sft', **stage}]}
@@ -258,7 +259,7 @@ def sft(config: SftConfig) -> Path:
                       (model.config.image_size,) * 2, episode_set=config.episode_set,
                       processes=config.processes)
             if config.eval_episodes and ranks.is_first() else None)
-    started, checkpoint = time.monotonic(), config.out / 'checkpoint'
+    checkpoint = config.out / 'checkpoint'
     bar = tqdm(total=config.steps, initial=trainer.step, desc='sft', unit='step', mininterval=2.0,
                disable=not ranks.is_first())
 
@@ -292,7 +293,7 @@ def sft(config: SftConfig) -> Path:
                     trainer.best_success = -1.0 if success is None else success
                     keep_checkpoint(
                         checkpoint, averaged, tokenizer, statistics, _provenance(
-                            config, trainer, frames, success, time.monotonic() - started, parent))
+                            config, trainer, frames, success, parent))
                 append_metrics(config.out / 'metrics.jsonl', {
                     'step': trainer.step, 'success_once': success,
                     'loss': float(losses.action), 'l1': float(losses.l1),
@@ -316,6 +317,7 @@ def _evaluate(model: Vla, tokenizer: Tokenizer, statistics: dict, config: SftCon
               pool: WorldPool | None) -> float | None:
     if pool is None:
         return None
+    round_as_kept(model)
     candidate = save_checkpoint(config.out / 'candidate', model, tokenizer, statistics, {})
     policy = Policy(Checkpoint(inspect(candidate), model, tokenizer))
     return closed_loop_success(policy, pool, config.eval_episodes, config.episode_set)

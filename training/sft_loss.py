@@ -119,6 +119,17 @@ def teacher_forced(frames: Frames, rows: np.ndarray,
     return input_ids, where, input_ids.gather(1, where)
 
 
+def wanted_bins(vla: VlaConfig, bins: torch.Tensor, soft: torch.Tensor) -> torch.Tensor:
+    """
+    Return the target distributions (B, A, bins) of answers (B, A), the lowest bin first.
+
+    Numbers that are a scale get soft_targets()' rows; the gripper, which is none, its very bin.
+    """
+    number = torch.arange(bins.shape[1], device=bins.device) % vla.action.dim
+    is_gripper = (number == vla.action.dim - 1)[:, None]
+    return torch.where(is_gripper, functional.one_hot(bins, vla.action.bins).to(soft), soft[bins])
+
+
 def token_losses(vla: VlaConfig, logits: torch.Tensor, targets: torch.Tensor, soft: torch.Tensor,
                  teacher: torch.Tensor | None = None,
                  teacher_weight: float = 0.5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -133,11 +144,7 @@ def token_losses(vla: VlaConfig, logits: torch.Tensor, targets: torch.Tensor, so
     low_id = vla.action.vocab_end - vla.action.bins
     action_logprobs = logprobs[:, :-1, low_id:vla.action.vocab_end]  # (B, 7, bins)
     action_bins = targets[:, :-1] - low_id
-    wanted = soft[action_bins]  # (B, 7, bins)
-    hard = functional.one_hot(action_bins, vla.action.bins).to(wanted)
-    number = torch.arange(action_bins.shape[1], device=wanted.device) % vla.action.dim
-    is_gripper = (number == vla.action.dim - 1)[:, None]
-    wanted = torch.where(is_gripper, hard, wanted)  # the gripper is no scale
+    wanted = wanted_bins(vla, action_bins, soft)
     if teacher is not None:
         wanted = torch.lerp(wanted, teacher, teacher_weight)
     token_loss = -(wanted * action_logprobs).sum(-1)  # (B, 7)

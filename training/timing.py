@@ -152,7 +152,9 @@ def timing(config: TimingConfig) -> dict:
     cuda = bench.where.startswith('cuda')
     free = torch.cuda.mem_get_info()[0] if cuda else psutil.virtual_memory().available
     size = 2 if bench.arithmetic == 'bfloat16' else 4
-    sizes = [each.parameters * size + PROCESS_BYTES for each in summaries]
+    # Files hold bf16, and few bits stay packed in memory.
+    sizes = [min(each.parameters * size, each.weight_bytes * size // 2) + PROCESS_BYTES
+             for each in summaries]
     entries: dict[str, dict] = {}
     for number, group in enumerate(groups(sizes, free)):
         times, measured = _time_group(config, group)

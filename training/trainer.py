@@ -17,6 +17,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 import math
+import time
 
 from rlrc_ros.vla.model import skeleton, Vla
 from rlrc_training import ranks
@@ -75,6 +76,7 @@ class Trainer:
                       if each.dim() >= 2} if config.keep_zeros else {}
         self.step = 0
         self.best_success = -1.0
+        self._seconds_before, self._began_s = 0.0, time.monotonic()
 
     def update(self, parts: list[tuple[float, Callable[[], Losses]]]) -> tuple[Losses, float]:
         """
@@ -138,6 +140,11 @@ class Trainer:
         device = next(iter(self._parameters.values())).device
         return copy.to(device).eval().requires_grad_(False)
 
+    @property
+    def seconds(self) -> float:
+        """Return how long the run has trained, all that it was taken up again together."""
+        return self._seconds_before + time.monotonic() - self._began_s
+
     def save(self) -> None:
         """
         Write all that a resumed run needs, all or nothing; every process must call.
@@ -150,7 +157,8 @@ class Trainer:
         tensors = gathered(tensors.items())
         if ranks.is_first():
             save_state(self.config.out / 'state', tensors,
-                       {'step': self.step, 'best_success': self.best_success})
+                       {'step': self.step, 'best_success': self.best_success,
+                        'seconds': self.seconds})
 
     def restore(self) -> bool:
         """Go on from OUT/state if it is there; return whether it was."""
@@ -165,4 +173,5 @@ class Trainer:
                 each.copy_(as_part_of(each, tensors[f'weight.{name}']))
         restore_optimiser(self.optimiser, self._parameters, tensors)
         self.step, self.best_success = progress['step'], progress['best_success']
+        self._seconds_before, self._began_s = progress.get('seconds', 0.0), time.monotonic()
         return True

@@ -46,6 +46,7 @@ from rlrc_ros.vla.runtime_choice import (
     choose,
     dtype_for,
     make_runtime,
+    resolved_device,
 )
 import torch
 
@@ -127,8 +128,7 @@ class Policy:
         :raises CheckpointError: see checkpoint.inspect(); or a device or runtime that is not
             there; or a GPU with too little memory
         """
-        if device == 'auto':
-            device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        device = resolved_device(device)
         if device.startswith('cuda') and not torch.cuda.is_available():
             raise CheckpointError(f'device {device!r} was asked for, but torch sees no CUDA '
                                   'device; set device:=cpu, or run `rlrc doctor`')

@@ -122,6 +122,13 @@ def has_bf16(device: str) -> bool:
     return torch.cpu._is_avx512_bf16_supported()
 
 
+def resolved_device(device: str) -> str:
+    """Return what `auto` stands for here: CUDA where torch sees it; anything else as it is."""
+    if device != 'auto':
+        return device
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
 def dtype_for(device: str, runtime: str) -> torch.dtype:
     """Return the dtype to open a checkpoint in; says so where a GPU has to compute in fp32."""
     if device.startswith('cuda'):

@@ -82,6 +82,15 @@ def scattered_states(tmp_path_factory):
     return folder
 
 
+def test_a_folder_that_other_options_filled_is_refused(demos):
+    """Mixed demonstrations would be told as those of the last command."""
+    config = json.loads((demos / 'collection.json').read_text())['config']
+    options = {name: config[name] for name in ('episodes', 'image_size_px', 'processes')}
+    with pytest.raises(ValueError, match=r'noise_m 0\.\d+ → 0\.02\. Choose another --out'):
+        collect(CollectConfig(out=demos, noise_m=0.02, **options))
+    assert collect(CollectConfig(out=demos, **{**options, 'episodes': 1})) >= 1
+
+
 def test_scattered_states_train_beside_played_ones(demos, scattered_states, tmp_path):
     """They are told apart in their files and count as frames like any other."""
     episodes = list(load_episodes([scattered_states]))

@@ -28,10 +28,11 @@ import pytest
 from rich.console import Console
 from rlrc_ros.vla.checkpoint import inspect
 from rlrc_ros.vla.config import QuantizationConfig
+from rlrc_training import rl, sft
 from rlrc_training.content_hash import write_json
 from rlrc_training.pipeline import check_given, dry_run, main, pipeline, StageFailed
 from rlrc_training.stages.config import PipelineConfig
-from rlrc_training.stages.plan import make_plan
+from rlrc_training.stages.plan import HOW_FAST, make_plan, Stage
 from rlrc_training.stages.presets import SETTINGS
 from rlrc_training.stages.process import run_stage
 from rlrc_training.stages.progress import in_words, left_in_words, Outlook, share_done
@@ -164,6 +165,28 @@ def test_rows_are_chosen_by_name_or_group():
 
 
 # ---------------------------------------------------------------------- skip, go on, redo
+
+
+@pytest.mark.parametrize('verb', [sft, rl])
+def test_what_a_verb_lets_change_redoes_no_stage(verb):
+    """It goes on with a folder under other values of these, so they are no part of the result."""
+    assert set(verb.MAY_CHANGE) <= set(HOW_FAST)
+
+
+def test_demonstrations_that_are_there_in_greater_number_are_collected_anew(config):
+    """A folder does not shrink: what is trained on would not be what the record says."""
+    def asked(count: int) -> Stage:
+        return next(each for each in make_plan(replace(
+            config, data=(), settings=(f'collect.episodes={count}',)).order)
+            if each.name == 'collect')
+
+    stage, records = asked(2), Records(config.out)
+    stage.out.mkdir(parents=True)
+    (stage.out / 'episode_1.safetensors').write_bytes(b'1')
+    records.finish(stage, records.begin(stage, goes_on=False))
+    assert records.decide(stage).act == 'skip'
+    assert records.decide(asked(3)).act == 'go on'
+    assert records.decide(asked(1)).act == 'redo'
 
 
 def test_what_is_done_is_skipped_and_what_changed_is_redone_with_its_reason(config):

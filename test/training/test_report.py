@@ -15,6 +15,7 @@
 
 """The page says what there is, and nothing else."""
 
+from dataclasses import replace
 import json
 from pathlib import Path
 import re
@@ -26,7 +27,7 @@ import pytest
 from rlrc_ros.vla.inspection import inspect
 from rlrc_training.content_hash import write_json
 from rlrc_training.intervals import compare_paired
-from rlrc_training.report import main, report
+from rlrc_training.report import _below_table, main, report
 from rlrc_training.reporting.cells import Cell, OUTDATED, RowResult
 from rlrc_training.reporting.charts import Bar, bars, curves, plane, Point
 from rlrc_training.reporting.config import ReportConfig
@@ -71,6 +72,34 @@ def test_the_report_writes_the_cards_of_what_it_measured(finished, tmp_path):
     assert card.startswith('---\nlicense: apache-2.0') and 'success_rate' in card
     result = read_pipeline(finished).row('rlrc-4bit')
     assert str(result.ind) in card and result.ind.enough
+
+
+def test_a_ppo_that_found_nothing_better_is_told(finished, tmp_path):
+    """Its rows are then the policy before it, which nobody could see from the numbers."""
+    kept = finished / 'rl' / 'checkpoint' / 'provenance.json'
+    before = kept.read_text()
+    words = 'the rows of RLRC are the policy before it'
+    try:
+        for update, told in ((0, True), (20, False)):
+            write_json(kept, {'stages': [{'name': 'rl', 'update': update}]})
+            html = report(ReportConfig(finished, tmp_path, cards=False)).read_text()
+            assert (words in html) is told
+    finally:
+        kept.write_text(before)
+
+
+def test_rows_in_different_arithmetic_and_times_in_groups_are_told(finished):
+    """Neither is undone by pairing seeds or by taking turns."""
+    result = read_pipeline(finished)
+    plain = ' '.join(_below_table(result).split())
+    assert 'different arithmetic' not in plain and 'fit into memory' not in plain
+    rows = (replace(result.rows[0], arithmetic='bfloat16'), *result.rows[1:])
+    timing = {**result.timing, 'rows': {
+        name: {**each, 'group': number} for number, (name, each) in enumerate(
+            result.timing['rows'].items())}}
+    told = _below_table(replace(result, rows=rows, timing=timing))
+    assert f'bfloat16 (as {rows[0].row.words})' in told
+    assert 'Not all rows fit into memory together' in told
 
 
 def test_nothing_measured_is_called_so(tmp_path):
@@ -200,8 +229,8 @@ def test_a_dense_policy_that_was_given_is_told_of_too(tmp_path):
     assert page.index('rlrc sft --data a\nrlrc sft --data a b\nrlrc rl') < page.index('rlrc prune')
     for words in ('| given: dense 1 | sft | 20 min |  | given | abc |',
                   '| given: dense 2 | sft | 10 min |', '| given: dense 3 | rl | not told |',
-                  'with what was given', f'Given: the dense policy {dense} and the demonstrations',
-                  'curve_dense.svg'):
+                  'with what was given, each until', 'curve_dense.svg',
+                  f'Given: the dense policy {dense} and the demonstrations'):
         assert words in page, words
     assert str(row.ind) in (dense / 'README.md').read_text()
 

@@ -14,6 +14,7 @@
 
 """`rlrc rl` with the simulator: killed with -9 in the middle, it ends as the run that was not."""
 
+from dataclasses import replace
 import json
 import os
 from pathlib import Path
@@ -23,14 +24,16 @@ import sys
 import time
 
 import pytest
-from rlrc_ros.vla.checkpoint import inspect
-from rlrc_sim.rollout import WorldPool
+from rlrc_ros.vla.checkpoint import inspect, open_checkpoint
+from rlrc_sim.rollout import play, WorldPool
 from rlrc_training import rl as rl_module
 from rlrc_training.rl import rl
 from rlrc_training.rl_config import RlConfig
+from rlrc_training.rl_rollout import Collector
 from safetensors.torch import load_file
 from tiny_vla import make_tiny_checkpoint
 import torch
+from training_rig import make_learner
 
 pytestmark = [pytest.mark.sim, pytest.mark.slow, pytest.mark.timeout(280)]
 OPTIONS = {'num_envs': 2, 'num_steps': 3, 'total_timesteps': 18, 'num_minibatches': 2,
@@ -85,3 +88,37 @@ def test_a_run_killed_with_minus_nine_goes_on_and_ends_alike(tmp_path):
     stage = inspect(checkpoint).provenance['stages'][-1]
     assert stage['name'] == 'rl' and stage['env_steps'] == 18
     assert rl_module.main([*_arguments(tiny, killed), '--gamma', '0.5']) == 1
+
+
+def test_rollouts_are_cut_off_and_policies_judged_as_asked(tmp_path, monkeypatch):
+    """Without bootstrap a cut-off state is worth nothing; what is judged is what is kept."""
+    tiny = make_tiny_checkpoint(tmp_path / 'tiny')
+    summary = inspect(tiny)
+    config = RlConfig(init=tiny, out=tmp_path / 'run', eval_stop_on_success=True,
+                      best_by='success_once', **{**OPTIONS, 'eval_episodes': 2})
+    learner = make_learner(config)
+    with torch.no_grad():
+        for each in learner.model.parameters():
+            each.mul_(1 + 1e-4)  # off the grid of bf16
+    learner.head.apply(lambda part: getattr(part, 'bias', None) is not None
+                       and torch.nn.init.constant_(part.bias, 0.5))
+    tokenizer, played = open_checkpoint(tiny).tokenizer, {}
+
+    def short(pool, act, seeds, **options):
+        played.update(seeds=list(seeds), **options)
+        return play(pool, act, seeds, **{**options, 'max_steps': 2})
+    monkeypatch.setattr(rl_module, 'play', short)
+    with WorldPool(2, (64, 64), processes=1) as pool:
+        for bootstrap in (True, False):
+            collector = Collector(replace(config, bootstrap=bootstrap), pool, range(2),
+                                  learner._batcher, summary.norm_stats[summary.unnorm_keys[0]])
+            rollout = collector.collect(learner.model, learner.head, 0)
+            assert bool((rollout.next_values[-1] != 0).all()) is bootstrap
+        scores = rl_module.evaluate(learner, summary, tokenizer, summary.unnorm_keys[0], pool)
+    assert set(scores) == {'success_once'} and played['stop_on_success']
+    assert min(played['seeds']) >= 95_000
+    kept = rl_module.as_kept(learner).state_dict()
+    rl_module.save_best(tmp_path / 'best', learner, tokenizer, summary, config,
+                        rl_module.Progress(config), scores)
+    for name, tensor in load_file(tmp_path / 'best' / 'model.safetensors').items():
+        assert torch.equal(tensor.float(), kept[name].float()), name

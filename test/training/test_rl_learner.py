@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from rlrc_ros.vla.checkpoint import save_checkpoint
+from rlrc_ros.vla.checkpoint import inspect, save_checkpoint
 from rlrc_ros.vla.config import QuantizationConfig
 from rlrc_ros.vla.model import skeleton
 from rlrc_ros.vla.policy import Policy
@@ -27,6 +27,7 @@ from rlrc_training.lora import merged_weights, without_lora
 from rlrc_training.rl import Progress, rl
 from rlrc_training.rl_config import RlConfig
 from rlrc_training.rl_demonstrations import DemonstratedFrames
+from rlrc_training.sft_loss import soft_targets, wanted_bins
 from tiny_vla import make_tiny_checkpoint, make_tiny_oft_checkpoint, tiny_statistics
 import torch
 from training_rig import make_learner, play_noise, rl_config
@@ -126,6 +127,21 @@ def test_imitation_alone_brings_the_demonstrated_actions_nearer(tiny, tmp_path):
     rollout = play_noise(learner, config)
     losses = [learner.learn(rollout, update)['bc_loss'] for update in range(4)]
     assert losses[-1] < losses[0] - 0.5
+
+
+def test_imitation_leaves_a_policy_as_wide_as_it_was_trained(tiny, tmp_path):
+    """At the softened distribution that SFT fits, imitation pulls nowhere; the exact bin does."""
+    vla = inspect(tiny).config
+    bins = torch.randint(20, vla.action.bins - 20, (5, 7))
+    fitted = wanted_bins(vla, bins, soft_targets(vla, 3.0)).clamp(min=1e-12)
+    pull = {}
+    for sigma in (3.0, 0.0):
+        logits = fitted.log().requires_grad_()
+        wanted = wanted_bins(vla, bins, soft_targets(vla, sigma))
+        torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), wanted.flatten(0, 1)).backward()
+        pull[sigma] = float(logits.grad[:, :6].norm())
+    assert pull[3.0] < 1e-6 < 0.1 < pull[0.0]
 
 
 @pytest.mark.parametrize('rank', [0, 4])
@@ -299,6 +315,8 @@ def test_demonstrations_of_another_arm_are_refused(tiny, tmp_path):
     ({'episode_set': 'moon'}, "'moon' is not known; there are: ind"),
     ({'total_timesteps': 100}, '8 x num_steps 80 = 640'),
     ({'bc': 'demonstrations'}, 'give both'),
+    ({'eval_stop_on_success': True}, "'success_at_end' is not known .* --best-by success_once"),
+    ({'bc_sigma': -1.0}, 'bc_sigma must be 0 or more'),
     ({'precision': 'bf16'}, '--lora-rank 32')])
 def test_a_wrong_rl_option_is_refused(change, words):
     """Each error names the value and what would do."""

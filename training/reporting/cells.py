@@ -80,5 +80,7 @@ class RowResult:
     """Where today's lies."""
     content: str | None = None
     """SHA-256 of the checkpoint that was played (see content_hash)."""
+    arithmetic: str | None = None
+    """What the policy was multiplied in while its episodes were played."""
     reused: dict | None = None
     """VLA-Cache's `mean_share` of patches over `steps` that were played, where that was noted."""

@@ -93,8 +93,9 @@ def learning(result: PipelineResult) -> Charts | None:
             picked = [(key, colour, [(each['env_steps'], each['eval'][key]) for each in lines
                                      if key in each.get('eval', {})])
                       for key, colour in (('success_once', BLUE), ('success_at_end', GREEN))]
-            charts.append((f'curve_{name}', curves(picked, 'environment steps',
-                                                   f'{name}: PPO, validation')))
+            charts.append((f'curve_{name}', curves(
+                [each for each in picked if each[2]], 'environment steps',
+                f'{name}: PPO, validation')))
         else:
             points = [(each['step'], each['success_once']) for each in lines
                       if each.get('success_once') is not None]
@@ -104,13 +105,17 @@ def learning(result: PipelineResult) -> Charts | None:
                     f'{name}: SFT, validation')))
         losses = [(each['step'], each['loss']) for each in lines
                   if each.get('loss') is not None and 'step' in each]
-        returns = [(each['env_steps'], each['charts/episodic_return']) for each in lines
-                   if each.get('charts/episodic_return') is not None]
-        for key, label, points in (('loss', 'optimiser steps', losses),
-                                   ('return', 'environment steps', returns)):
-            if points:
-                charts.append((f'{key}_{name}', curves(
-                    [(key, RED, points)], label, f'{name}: {key} in training', rate=False)))
+        # Not the return of what has ended: in a rollout that is cut off only successes end.
+        drawn = [(each['env_steps'], each['charts/first_success']) for each in lines
+                 if each.get('charts/first_success') is not None]
+        if losses:
+            charts.append((f'loss_{name}', curves(
+                [('loss', RED, losses)], 'optimiser steps', f'{name}: loss in training',
+                rate=False)))
+        if drawn:
+            charts.append((f'drawn_{name}', curves(
+                [('success within a rollout', RED, drawn)], 'environment steps',
+                f'{name}: PPO, in training, actions drawn')))
     if others:
         charts.append(('curve_others', curves(others, 'optimiser steps',
                                               'the other SFT stages, validation', wide=True)))

@@ -49,6 +49,8 @@ class PipelineResult:
     """Row → `SET_SEED` → what strips.json says, with the picture's `path`."""
     given: tuple[dict, ...] = ()
     """Stages of a dense policy that was given, as its provenance.json has them."""
+    ppo_kept: int | None = None
+    """The update of PPO whose policy was kept; 0: the one that it began with."""
 
     @property
     def missed(self) -> list[str]:
@@ -102,7 +104,7 @@ def _row(folder: PipelineFolder, name: str, timing: dict | None, dense: dict | N
         size and size['file_bytes'], size and size['parameters'],
         {each: cell for each in plan['axes'] if (cell := _cell(axes, each))},
         outdated, times_outdated, checkpoint, document and folder.played(name),
-        document and document.get('reused'))
+        document and document.get('arithmetic', 'float32'), document and document.get('reused'))
 
 
 def read_pipeline(path: Path, allowed: Sequence[str] = ()) -> PipelineResult:
@@ -130,7 +132,7 @@ def read_pipeline(path: Path, allowed: Sequence[str] = ()) -> PipelineResult:
         strips[name] = {key: {**each, 'path': where / f'{key}.jpg'}
                         for key, each in told.items() if (where / f'{key}.jpg').exists()}
     return PipelineResult(path, folder.plan, folder.records, rows, goals(rows, timing), timing,
-                          curves, strips, _stages(given))
+                          curves, strips, _stages(given), _ppo_kept(folder))
 
 
 def _size(folder: Path | None) -> dict | None:
@@ -139,6 +141,12 @@ def _size(folder: Path | None) -> dict | None:
     except CheckpointError:
         return None
     return summary and {'file_bytes': summary.weight_bytes, 'parameters': summary.parameters}
+
+
+def _ppo_kept(folder: PipelineFolder) -> int | None:
+    """Return which update's policy the stage rl has kept so far."""
+    made = _stages(folder.outs['rl'] / 'checkpoint') if 'rl' in folder.outs else ()
+    return made[-1].get('update') if made else None
 
 
 def _stages(folder: Path | None) -> tuple[dict, ...]:

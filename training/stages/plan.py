@@ -45,7 +45,8 @@ FLAGS = {('evaluate', 'episode_set'): '--set'}
 INPUTS = ('init', 'data', 'distill', 'checkpoint', 'checkpoints', 'policy')
 """Options that name what a stage reads; their content counts, not their path."""
 HOW_FAST = ('processes', 'threads', 'device', 'save_every', 'accumulate', 'microbatch_size',
-            'gradient_checkpointing', 'out', 'overwrite', 'fresh', 'videos', *INPUTS)
+            'gradient_checkpointing', 'out', 'overwrite', 'fresh', 'videos', 'worlds', 'shard',
+            'updates_without_reward', *INPUTS)
 """Options that are not part of what a stage's result depends on, unless it measures time."""
 GROWING = {'collect': ('episodes',), 'evaluate': ('episodes', 'episode_set', 'strips')}
 """Options that may change under what is there: the verb goes on with it."""

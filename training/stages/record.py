@@ -152,7 +152,9 @@ class Records:
         # An option that the record does not know came with a later version, and had its default.
         before = {**_defaults(stage.config()), **record['options']}
         changed = [name for name in options if before.get(name) != options[name]]
-        growing = [name for name in changed if name in GROWING.get(stage.verb, ())]
+        growing = [name for name in changed if name in GROWING.get(stage.verb, ())
+                   # A folder of demonstrations does not shrink; fewer results are a prefix.
+                   and not (stage.verb == 'collect' and options[name] < before[name])]
         told = ', '.join(f'{name} {before.get(name)!r} → {options[name]!r}'
                          for name in changed)
         if set(changed) - set(growing):
