@@ -158,7 +158,7 @@ def test_the_discrete_head_gives_the_official_tokens(opened, arrays, cameras, pr
         states = parallel.action_states(
             model, policy._pixels(policy._prepared(seen)), ids, lengths, policy._proprio(seen))
         _near(model.action_logits(states[0, :-1]), arrays[f'{name}::discrete::logits_action_ids'],
-              f'{name} logits')
+              f'{name} logits', absolute=3e-4)  # of 10; processors round differently
         assert (parallel.most_likely_ids(model, states)[0].tolist()
                 == arrays[f'{name}::discrete::token_ids'].tolist())
     _near(policy.predict(seen)[0], arrays[f'{name}::discrete::actions'],
