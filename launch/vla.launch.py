@@ -27,6 +27,9 @@ The launch ends when a node ends, and says why when vla_node cannot be configure
 What an argument says counts most, then params_file and sim_params_file, then the shipped files.
 Whether commands are sent, and what follows from `arm` and `mode` (lockstep, use_sim_time,
 command_style, command_stamp), is never taken from a file.
+
+`ros2` runs this file with the system's Python, which need not hold torch: here checkpoints are
+paths, and the nodes, which have an interpreter of their own, open them.
 """
 
 from importlib.resources import files
@@ -49,7 +52,6 @@ from launch_ros.parameter_descriptions import ParameterValue
 from lifecycle_msgs.msg import Transition
 from rlrc_ros.parameter_file import parameters_in
 from rlrc_ros.paths import config_file, shipped_checkpoint
-from rlrc_ros.vla.checkpoint import inspect
 
 ARMS = ('sim', 'ros2_control', 'interbotix')
 MODES = ('lockstep', 'real_time')
@@ -65,8 +67,8 @@ ARGUMENTS = (
     ('checkpoint', '', 'Folder of the checkpoint that drives the arm; empty: the shipped one.'),
     ('instruction', '', 'What to do; empty: what each simulated task asks for, and on hardware '
      'nothing until the topic `instruction` says something.'),
-    ('dry_run', '', 'true: compute every command, send none. Empty: true on hardware, false in '
-     'simulation.'),
+    ('dry_run', '', 'true: compute every command, send none; in simulation with mode:=real_time '
+     'only. Empty: true on hardware, false in simulation.'),
     ('image', 'image', 'Topic of the camera image.'),
     ('joint_states', '', "Topic of the joint states; empty: the arm's usual one."),
     ('robot_name', '', 'Namespace of the driver and of its controllers (hardware); empty: '
@@ -74,7 +76,8 @@ ARGUMENTS = (
     ('base_frame', '', "Frame of the arm's base; empty: ROBOT_NAME/base_link, as Interbotix names "
      'it, on hardware, and base_link in simulation.'),
     ('use_sim_time', '', 'true: follow /clock. Empty: true with arm:=sim, else false.'),
-    ('namespace', '', 'Namespace of our nodes and all their topics.'),
+    ('namespace', '', "Namespace of our nodes and all their topics; the driver's are looked for "
+     'in it too (NAMESPACE/ROBOT_NAME/joint_states).'),
     ('params_file', '', 'Parameter file of vla_node with what shall differ from the shipped '
      'vla.yaml and, with arm:=sim, vla_sim.yaml.'),
     ('sim_params_file', '', 'Likewise of sim_bridge and sim.yaml.'),
@@ -86,6 +89,8 @@ ARGUMENTS = (
 FROM_VLA_FILE = {'checkpoint': '', 'instruction': '', 'robot_name': 'wx250s', 'base_frame': ''}
 FROM_SIM_FILE = {'mode': MODES[0], 'episode_set': ''}
 """What this file has to know, though it may stand in a parameter file only; and its default."""
+PATIENT = {'start_timeout_s': 86_400.0}
+"""Of sim_bridge: a checkpoint may load for long, or somebody bring vla_node up by hand."""
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -107,14 +112,16 @@ def start_nodes(context: LaunchContext) -> list:
     given['use_sim_time'] = given['use_sim_time'] or str(simulated)
     given['base_frame'] = given['base_frame'] or (
         'base_link' if simulated else f'{given["robot_name"]}/base_link')
-    summary = inspect(given['checkpoint'] or shipped_checkpoint())
-    height_px, width_px = summary.image_size_px
+    checkpoint = given['checkpoint'] or str(shipped_checkpoint())
+    if lockstep and boolean('dry_run', given):
+        raise ValueError("dry_run is 'true', which sends no command, and mode is 'lockstep', in "
+                         'which the simulation waits for each; set mode:=real_time')
     vla_node = LifecycleNode(
         package='rlrc_ros', executable='vla_node', name='vla_node',
         namespace=given['namespace'], output='screen', on_exit=Shutdown(),
         parameters=[*parameter_files(
             ['vla.yaml'] + ['vla_sim.yaml'] * simulated, given['params_file']), {
-            'checkpoint': ParameterValue(str(summary.folder), value_type=str),
+            'checkpoint': ParameterValue(checkpoint, value_type=str),
             'instruction': ParameterValue(given['instruction'], value_type=str),
             'command_style': 'interbotix' if arm == 'interbotix' else 'joint_trajectory',
             'command_stamp': 'image' if simulated else 'zero',
@@ -129,10 +136,10 @@ def start_nodes(context: LaunchContext) -> list:
         nodes.insert(0, Node(
             package='rlrc_ros', executable='sim_bridge', name='sim_bridge',
             namespace=given['namespace'], output='screen', on_exit=Shutdown(),
-            parameters=[*parameter_files(['sim.yaml'], given['sim_params_file']), {
-                'mode': given['mode'], 'image_height_px': height_px, 'image_width_px': width_px,
+            parameters=[*parameter_files(['sim.yaml'], given['sim_params_file'], PATIENT), {
+                'mode': given['mode'], 'checkpoint': ParameterValue(checkpoint, value_type=str),
                 'instruction': ParameterValue(given['sim_instruction'], value_type=str),
-                'episode_set': given['episode_set'] or summary.episode_set}],
+                'episode_set': ParameterValue(given['episode_set'], value_type=str)}],
             arguments=['--ros-args', '--log-level', given['log_level']]))
     if boolean('rviz', given):
         nodes += views(arm, given)
@@ -144,8 +151,9 @@ def start_nodes(context: LaunchContext) -> list:
 
 def take_from_files(given: dict[str, str]) -> None:
     """Fill in what no argument says from the user's parameter files, then from the defaults."""
-    vla = changes_in(given['params_file'], 'vla.yaml', 'vla_node')
-    sim = changes_in(given['sim_params_file'], 'sim.yaml', 'sim_bridge')
+    namespace = given['namespace']
+    vla = changes_in(given['params_file'], 'vla.yaml', 'vla_node', namespace)
+    sim = changes_in(given['sim_params_file'], 'sim.yaml', 'sim_bridge', namespace)
     given['sim_instruction'] = given['instruction'] or str(sim.get('instruction', ''))
     for name, default in FROM_VLA_FILE.items():
         given[name] = given[name] or str(vla.get(name) or default)
@@ -153,18 +161,19 @@ def take_from_files(given: dict[str, str]) -> None:
         given[name] = given[name] or str(sim.get(name) or default)
 
 
-def changes_in(file: str, shipped: str, node: str) -> dict[str, object]:
+def changes_in(file: str, shipped: str, node: str, namespace: str) -> dict[str, object]:
     """Return what a user's parameter file says otherwise than the shipped one does."""
     if not file:
         return {}
-    defaults = parameters_in(config_file(shipped), node)
-    return {name: value for name, value in parameters_in(file, node).items()
+    defaults = parameters_in(config_file(shipped), node, namespace)
+    return {name: value for name, value in parameters_in(file, node, namespace).items()
             if value != defaults.get(name)}
 
 
-def parameter_files(shipped: list[str], given: str) -> list[str]:
-    """Return parameter files in the order in which they are read: the last one counts."""
-    return [*(str(config_file(name)) for name in shipped), *([given] if given else [])]
+def parameter_files(shipped: list[str], given: str, ours: dict | None = None) -> list[str | dict]:
+    """Return parameters in the order in which they are read: the last one counts."""
+    return [*(str(config_file(name)) for name in shipped), *([ours] if ours else []),
+            *([given] if given else [])]
 
 
 def views(arm: str, given: dict[str, str]) -> list[Node]:
@@ -201,17 +210,19 @@ def remappings(arm: str, given: dict[str, str]) -> list[tuple[str, str]]:
 
 
 def bring_up(node: LifecycleNode) -> list[RegisterEventHandler]:
-    """Return handlers that activate the configured node, or end the launch where that failed."""
-    return [
-        RegisterEventHandler(OnStateTransition(
-            target_lifecycle_node=node, start_state='configuring', goal_state='inactive',
-            entities=[change_state(node, Transition.TRANSITION_ACTIVATE)])),
-        RegisterEventHandler(OnStateTransition(
-            target_lifecycle_node=node, start_state='configuring', goal_state='unconfigured',
-            entities=[
-                LogInfo(msg='vla_node could not be configured; its last error line says why'),
-                Shutdown(reason='vla_node could not be configured')])),
-    ]
+    """
+    Return what activates the node once it is configured, or ends the launch where that failed.
+
+    It acts once: an arm must not begin to move because somebody configured the node again.
+    """
+    def act(context: LaunchContext) -> list:
+        if context.locals.event.goal_state == 'inactive':
+            return [change_state(node, Transition.TRANSITION_ACTIVATE)]
+        return [LogInfo(msg='vla_node could not be configured; its last error line says why'),
+                Shutdown(reason='vla_node could not be configured')]
+    return [RegisterEventHandler(OnStateTransition(
+        target_lifecycle_node=node, start_state='configuring', handle_once=True,
+        entities=[OpaqueFunction(function=act)]))]
 
 
 def change_state(node: LifecycleNode, transition_id: int) -> EmitEvent:

@@ -15,8 +15,8 @@
 """
 What a user's ROS parameter file says to a node, for a launch file that has to know it as well.
 
-A checkpoint's image size decides what the simulation renders, a driver's namespace what is
-remapped; both may stand in the file only. The node itself reads the file by rcl, as always.
+Which checkpoint drives decides what the simulation shows, a driver's namespace what is remapped;
+both may stand in the file only. The node itself reads the file by rcl, as always.
 """
 
 from collections.abc import Iterator
@@ -25,17 +25,17 @@ from pathlib import Path
 import yaml
 
 PARAMETERS = 'ros__parameters'
-WILDCARDS = ('*', '**')
 
 
-def parameters_in(file: str | Path, node: str) -> dict[str, object]:
+def parameters_in(file: str | Path, node: str, namespace: str = '') -> dict[str, object]:
     """
     Return the parameters that a file gives to a node, by name; later ones count.
 
-    Nodes are matched by their last name or a wildcard, in whatever namespace.
+    Nodes are matched as rcl does: `*` stands for one part of a name, `**` for any number.
 
     :raises FileNotFoundError: no such file
-    :raises ValueError: no parameter file: no YAML, or nothing in it is under `ros__parameters`
+    :raises ValueError: no parameter file (no YAML, or nothing in it is under `ros__parameters`),
+        or one for this node in another namespace, which rcl would leave out without a word
     """
     path = Path(file)
     if not path.is_file():
@@ -50,10 +50,24 @@ def parameters_in(file: str | Path, node: str) -> dict[str, object]:
         raise ValueError(f'{path} holds no parameters; they stand under NODE: {PARAMETERS}:, as '
                          'in the shipped config/vla.yaml')
     found: dict[str, object] = {}
+    own = [*namespace.strip('/').split('/'), node] if namespace.strip('/') else [node]
     for name, parameters in sections:
-        if name.rsplit('/', 1)[-1] in (node, *WILDCARDS):
+        parts = [part for part in name.split('/') if part]
+        if _matches(parts, own):
             found |= parameters
+        elif parts[-1:] == [node]:
+            raise ValueError(f'{path} has parameters for {name}, and the node is '
+                             f'/{"/".join(own)}: write /**/{node}: there')
     return found
+
+
+def _matches(pattern: list[str], name: list[str]) -> bool:
+    """Tell whether the parts of a pattern stand for the parts of a node's name."""
+    if not pattern:
+        return not name
+    if pattern[0] == '**':
+        return any(_matches(pattern[1:], name[index:]) for index in range(len(name) + 1))
+    return (bool(name) and pattern[0] in ('*', name[0]) and _matches(pattern[1:], name[1:]))
 
 
 def _sections(document: object, name: str) -> Iterator[tuple[str, dict]]:

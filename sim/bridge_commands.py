@@ -187,10 +187,11 @@ class CommandInbox:
                      if stamp == 0 or stamp >= stamp_ns}
         return JointCommand(fresh.get('arm'), fresh.get('gripper'))
 
-    def forget_commands(self) -> None:
-        """Drop what an earlier episode left behind."""
+    def begin_episode(self) -> None:
+        """Drop what came before: commands, and requests for the episode that begins now."""
         with self._changed:
             self._newest.clear()
+            self._reset = False
 
     def newest_stamps_ns(self) -> dict[str, int]:
         """Return the stamp of the newest command of each part that has sent one."""

@@ -89,7 +89,7 @@ class EpisodeRunner:
         instruction = self._settings.instruction or task
         rejected_before = self._inbox.rejected
         progress = _Progress(time.monotonic(), [observation.image])
-        self._inbox.forget_commands()
+        self._inbox.begin_episode()
         try:
             if self._settings.is_lockstep:
                 self._lockstep(observation, instruction, progress)

@@ -54,22 +54,26 @@ class Series:
         """
         Run the episodes; publish each result, then the summary.
 
+        `broken_off` of `episodes` were ended by ~/reset before they could succeed.
+
         :param film: gets every episode, when given
         :raises NobodyAnswers: not one command has come
         :raises ShutdownRequested: the process shall end
         """
         began_s = time.monotonic()
-        count, successes, steps = 0, 0, 0
+        count, successes, steps, broken_off = 0, 0, 0, 0
         for count, seed in enumerate(seeds(self._settings, self._world), start=1):
             result, frames = self._runner.run(count, seed)
             self._topics.publish_result(result)
             successes, steps = successes + result.success_once, steps + result.steps
+            broken_off += result.ended_by == 'reset' and not result.success_once
             if film is not None:
                 film.add(FilmedEpisode(frames, result.instruction, result.success_once,
                                        f'{count}/{self._settings.episodes}'))
         self._topics.publish_summary({
             'mode': self._settings.mode, 'episodes': count, 'success_once': successes,
-            'steps': steps, 'wall_s': round(time.monotonic() - began_s, 3)})
+            'broken_off': broken_off, 'steps': steps,
+            'wall_s': round(time.monotonic() - began_s, 3)})
 
 
 def seeds(settings: BridgeSettings, world: 'World') -> Iterator[int]:

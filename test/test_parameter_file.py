@@ -21,15 +21,31 @@ from rlrc_ros.parameter_file import parameters_in
 from rlrc_ros.paths import config_file
 
 
-@pytest.mark.parametrize('key', ['/**/vla_node', '/**', 'vla_node', '/left/vla_node'])
+@pytest.mark.parametrize(('key', 'namespace'), [
+    ('/**/vla_node', ''), ('/**', ''), ('vla_node', ''), ('/vla_node', '/'), ('/*', ''),
+    ('/left/vla_node', 'left'), ('/**/vla_node', '/left/arm'), ('/**', 'left'),
+    ('/*/vla_node', 'left')])
 def test_a_nodes_parameters_are_found_under_every_name_that_ros_takes(
-    key: str, tmp_path: Path,
+    key: str, namespace: str, tmp_path: Path,
 ) -> None:
     """By its name, by a wildcard, with a namespace; another node's are left alone."""
     file = tmp_path / 'mine.yaml'
     file.write_text(f'{key}:\n  ros__parameters: {{max_step_m: 0.03}}\n'
                     'sim_bridge:\n  ros__parameters: {mode: real_time}\n')
-    assert parameters_in(file, 'vla_node') == {'max_step_m': 0.03}
+    assert parameters_in(file, 'vla_node', namespace) == {'max_step_m': 0.03}
+
+
+@pytest.mark.parametrize(('key', 'namespace'), [
+    ('vla_node', 'left'), ('/left/vla_node', ''), ('/*/vla_node', ''), ('/left/vla_node', 'a/b')])
+def test_parameters_that_the_node_would_not_read_are_refused(
+    key: str, namespace: str, tmp_path: Path,
+) -> None:
+    """A speed that is written for another namespace must not be lost in silence."""
+    file = tmp_path / 'mine.yaml'
+    file.write_text(f'{key}:\n  ros__parameters: {{velocity_scaling: 0.3}}\n')
+    with pytest.raises(ValueError, match=r'write /\*\*/vla_node: there'):
+        parameters_in(file, 'vla_node', namespace)
+    assert parameters_in(file, 'sim_bridge', namespace) == {}
 
 
 def test_namespaces_may_be_nested_and_the_later_value_counts(tmp_path: Path) -> None:
@@ -37,7 +53,7 @@ def test_namespaces_may_be_nested_and_the_later_value_counts(tmp_path: Path) -> 
     file = tmp_path / 'mine.yaml'
     file.write_text('left:\n  vla_node:\n    ros__parameters: {checkpoint: a, runtime: fast}\n'
                     '/**:\n  ros__parameters: {checkpoint: b}\n')
-    assert parameters_in(file, 'vla_node') == {'checkpoint': 'b', 'runtime': 'fast'}
+    assert parameters_in(file, 'vla_node', 'left') == {'checkpoint': 'b', 'runtime': 'fast'}
     assert parameters_in(file, 'sim_bridge') == {'checkpoint': 'b'}
 
 

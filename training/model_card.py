@@ -26,6 +26,7 @@ import os
 from pathlib import Path
 import re
 
+from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.inspection import CheckpointSummary, inspect
 from rlrc_training.content_hash import Hashes
 from rlrc_training.reporting.cells import RowResult
@@ -33,6 +34,10 @@ from rlrc_training.table_rows import MIN_EPISODES
 import yaml
 
 CARD = 'README.md'
+ARM_DIM = 7
+"""Numbers in an action that vla_node can drive."""
+PRETRAINED = re.compile(r'openvla[/-]+(openvla-(?:v01-)?7b)(?:/|$)')
+"""In a parent's path, below a hub's cache too: who published it, and as what."""
 LLAMA_VOCABULARY = 32_000
 """Decoders with at least so many tokens come from LLaMA-2, and so does their licence."""
 NO_NAMES = ('checkpoint', 'dense', 'quantize', 'rl')
@@ -53,8 +58,10 @@ def front_matter(summary: CheckpointSummary, result: RowResult | None, name: str
                                    ('quantize', 'quantized')) if name in stages]
     matter = {'license': licence(summary), 'library_name': 'rlrc_ros',
               'pipeline_tag': 'robotics', 'tags': tags}
-    if summary.config.decoder.vocab_size >= LLAMA_VOCABULARY:
-        matter['base_model'] = 'openvla/openvla-7b'
+    base = PRETRAINED.search('/'.join(str(stage.get('parent'))
+                                      for stage in summary.provenance.get('stages', [])))
+    if base:
+        matter['base_model'] = f'openvla/{base[1]}'
     metrics = [{'type': 'success_rate', 'name': f'success at some step, {name}',
                 'value': round(cell.rate, 4)}
                for name, cell in (('IND', result.ind), ('OOD', result.ood))
@@ -95,6 +102,32 @@ def _results(result: RowResult | None, plan: dict | None) -> list[str]:
             f'{MIN_EPISODES} episodes are marked. Nothing here was measured on a real arm.']
 
 
+def _senses(config: VlaConfig) -> str:
+    cameras = ('a camera image' if len(config.cameras) == 1 else
+               f'{len(config.cameras)} camera images ({", ".join(config.cameras)})')
+    state = f"the robot's state ({config.proprio_dim} numbers)"
+    return ', '.join([cameras, state] if config.proprio_dim else [cameras]) + ' and an instruction'
+
+
+def _answer(config: VlaConfig) -> str:
+    dim, horizon = config.action.dim, config.action.horizon
+    one = ('seven numbers (end-effector deltas in metres and radians, gripper)' if dim == ARM_DIM
+           else f'{dim} numbers in the units of its statistics')
+    return one if horizon == 1 else f'{horizon} actions of {one}'
+
+
+def _use(config: VlaConfig, where: str) -> list[str]:
+    line = ('actions = policy.act(observation).actions' if config.action.dim == ARM_DIM else
+            'numbers = policy.predict([observation])  # (1, action_horizon, dim)')
+    return ['from rlrc_ros.vla.policy import Policy', f"policy = Policy.open('{where}')", line]
+
+
+def _drive(config: VlaConfig, where: str) -> list[str]:
+    if config.action.dim != ARM_DIM:  # vla_node drives an arm of seven
+        return [f'rlrc doctor {where}']
+    return [f'ros2 launch rlrc_ros vla.launch.py checkpoint:={where}']
+
+
 def card(folder: Path, result: RowResult | None = None, plan: dict | None = None,
          repository: str = '') -> str:
     """
@@ -119,9 +152,8 @@ def card(folder: Path, result: RowResult | None = None, plan: dict | None = None
     examples = [f'“{each}”' for each in config.instructions[:4]]
     lines = [
         '---', matter, '---', '', f'# {name}', '',
-        "A vision-language-action policy of OpenVLA's architecture: a camera image and an "
-        'instruction in, seven numbers out (end-effector deltas in metres and radians, gripper), '
-        f'{config.control_hz:g} times a second. Made for a WidowX-250S with rlrc_ros.', '',
+        f"A vision-language-action policy of OpenVLA's architecture: {_senses(config)} in, "
+        f'{_answer(config)} out, {config.control_hz:g} times a second. Made with rlrc_ros.', '',
         f'* {summary.parameters / 1e6:.2f} M parameters, {summary.weight_bytes / 1e6:.2f} MB of '
         f'weights; stored: {stored}',
         f'* image {config.image_size} x {config.image_size} px, '
@@ -130,9 +162,8 @@ def card(folder: Path, result: RowResult | None = None, plan: dict | None = None
         + (f'; instructions such as {", ".join(examples)}' if examples else ''), '',
         '| part | parameters |', '|---|---|', *parts, '', '## Results', '',
         *_results(result, plan), '', '## Use', '', '```python',
-        'from rlrc_ros.vla.policy import Policy', f"policy = Policy.open('{where}')",
-        'actions = policy.act(observation).actions', '```', '', '```bash', *fetch,
-        f'ros2 launch rlrc_ros vla.launch.py checkpoint:={where}', '```', '',
+        *_use(config, where), '```', '', '```bash', *fetch,
+        *_drive(config, where), '```', '',
         '## How it was made', '', *_stages(summary.provenance), '',
         '## Limits', '',
         'It knows the objects, receptacles and tables that its training showed, in simulation. On '

@@ -24,9 +24,12 @@ from collections.abc import Mapping
 import hashlib
 import importlib.metadata
 from importlib.util import find_spec
+import os
 from pathlib import Path
 import platform
 import subprocess
+
+from rlrc_ros.machine import cpu_name
 
 PACKAGES = ('torch', 'transformers', 'tokenizers', 'safetensors', 'mani_skill', 'sapien', 'numpy')
 OWN_PACKAGES = ('rlrc_ros', 'rlrc_training', 'rlrc_sim')
@@ -93,11 +96,4 @@ def package_versions() -> dict[str, str]:
 
 def machine() -> str:
     """Return processor and core count in words, for the line below a table."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path('/proc/cpuinfo')
-    if cpuinfo.exists():
-        names = [line.split(':', 1)[1].strip() for line in cpuinfo.read_text().splitlines()
-                 if line.startswith('model name')]
-        if names:
-            return f'{names[0]}, {len(names)} cores'
-    return model
+    return f'{cpu_name()}, {os.cpu_count()} cores'

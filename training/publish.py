@@ -23,7 +23,6 @@ Without, a card that was measured on these files stays. Log in first with `hf au
 """
 
 from dataclasses import dataclass
-import json
 from pathlib import Path
 import re
 from typing import Annotated
@@ -46,8 +45,10 @@ PATTERNS = (CARD, 'config.json', '*.safetensors', '*.safetensors.index.json', 't
             'preprocessor_config.json', 'pruning.json', 'pruning.png', 'fidelity.md',
             'fidelity.json')
 """Files that are uploaded."""
-OWN_PATH = re.compile(r'(?:^|[\s=])(/(?:home|root|Users|mnt|data|work|tmp|scratch)/[^\s"\']*)')
-"""A folder that says where somebody works."""
+TELLING = ('provenance.json', 'pruning.json', 'fidelity.md', 'fidelity.json')
+"""Those that may hold a command, as it was typed, or where a file lay."""
+OWN_PATH = re.compile(r'(?:^|[\s=,:("\'`\[])(/[^\s/"\'`,;)\]]+/[^\s"\'`,;)\]]+)')
+"""An absolute path of two parts or more says where somebody works."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class PublishConfig:
     private: bool = False
     """Make the repository private, where it is new."""
     keep_paths: bool = False
-    """Publish a provenance.json that names folders of your machine."""
+    """Publish files that name folders of your machine."""
     dry_run: bool = False
     """Write the card, say what would be uploaded, and touch no network."""
 
@@ -96,18 +97,11 @@ def files_of(folder: Path) -> tuple[list[Path], list[Path]]:
     return taken, [path for path in every if path not in taken]
 
 
-def own_paths(folder: Path) -> list[str]:
-    """Return the folders of this machine that provenance.json names."""
-    path = folder / 'provenance.json'
-
-    def words(value: object) -> list[str]:
-        if isinstance(value, dict):
-            return [each for item in value.values() for each in words(item)]
-        if isinstance(value, list):
-            return [each for item in value for each in words(item)]
-        return [value] if isinstance(value, str) else []
-    found = words(json.loads(path.read_text())) if path.exists() else []
-    return sorted({match for each in found for match in OWN_PATH.findall(each)})
+def own_paths(folder: Path) -> dict[str, list[str]]:
+    """Return the paths of this machine that uploaded files name, by file."""
+    found = {name: sorted(set(OWN_PATH.findall((folder / name).read_text(encoding='utf-8'))))
+             for name in TELLING if (folder / name).is_file()}
+    return {name: paths for name, paths in found.items() if paths}
 
 
 def _measured(config: PublishConfig, folder: Path) -> tuple[RowResult, dict]:
@@ -137,10 +131,10 @@ def publish(config: PublishConfig) -> list[Path]:
     folder = inspect(config.checkpoint).folder
     console = Console()
     result, plan = _measured(config, folder) if config.results else (None, None)
-    if (paths := own_paths(folder)) and not config.keep_paths:
-        raise ValueError(f'{folder / "provenance.json"} names folders of this machine '
-                         f'({", ".join(paths[:3])}); they would be public. Mend the file, or add '
-                         '--keep-paths')
+    if (named := own_paths(folder)) and not config.keep_paths:
+        told = '; '.join(f'{name}: {", ".join(paths[:3])}' for name, paths in named.items())
+        raise ValueError(f'files in {folder} name folders of this machine ({told}); they would be '
+                         'public. Mend them, or add --keep-paths')
     files_of(folder)
     kept = None if config.results else measured_card(folder, config.repo_id)
     if kept is not None:

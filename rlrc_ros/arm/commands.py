@@ -91,9 +91,10 @@ def interbotix_interfaces() -> ModuleType:
         import interbotix_xs_msgs.srv
     except ImportError as error:  # also a package built for another Python or ROS
         raise ModuleNotFoundError(
-            f'the Interbotix driver needs the package interbotix_xs_msgs ({error}). Type:  '
-            'sudo apt install ros-$ROS_DISTRO-interbotix-xs-msgs   or source the workspace of '
-            "Interbotix' install script", name='interbotix_xs_msgs') from error
+            f'the Interbotix driver needs the package interbotix_xs_msgs ({error}). Source the '
+            'workspace that holds the driver (source ~/interbotix_ws/install/setup.bash), or '
+            'build interbotix_xs_msgs of github.com/Interbotix/interbotix_ros_core with colcon',
+            name='interbotix_xs_msgs') from error
     return interbotix_xs_msgs
 
 

@@ -97,8 +97,12 @@ class NormStats:
             q99 = np.array(numbers[high], dtype=np.float64)
         except (KeyError, TypeError) as error:
             raise ValueError(f'no {part} statistics {low} and {high}: {error}') from error
-        return cls(q01, q99, np.array(numbers.get('mask', np.ones(len(q01))), dtype=bool),
-                   widened_by)
+        mask = numbers.get('mask')
+        mask = np.ones(q01.shape, dtype=bool) if mask is None else np.array(mask, dtype=bool)
+        if not q01.ndim == q99.ndim == mask.ndim == 1:
+            raise ValueError(f'{low}, {high} and mask are lists of one number for each dimension; '
+                             f'got {numbers[low]!r}, {numbers[high]!r} and {mask!r}')
+        return cls(q01, q99, mask, widened_by)
 
     def normalise(self, actions: np.ndarray) -> np.ndarray:
         """Return actions (..., dim) scaled to [-1, 1] where the mask says so."""

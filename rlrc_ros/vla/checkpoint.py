@@ -117,6 +117,9 @@ def _open_tokenizer(path: Path, config: VlaConfig) -> Tokenizer:
     except Exception as error:  # tokenizers raises plain Exception
         raise CheckpointError(f'{path} cannot be read ({error}); copy it from the training run, '
                               'or for an official model from its own repository') from error
+    # A trainer's last settings, saved with the tokenizer, would fill up or cut short every prompt.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
     highest = max(tokenizer.get_vocab().values(), default=0)
     if highest >= config.decoder.vocab_size:
         raise CheckpointError(f'{path} gives ids up to {highest}, the vocabulary of the model '

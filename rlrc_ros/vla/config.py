@@ -380,8 +380,10 @@ class VlaConfig:
         fields = dict(document)
         kind = fields.pop('model_type', None)
         if kind != MODEL_TYPE:
-            raise ConfigError(f'model_type {kind!r} is not one that this version opens '
-                              f'({MODEL_TYPE!r})')
+            raise ConfigError(
+                f'model_type {kind!r} is not one that this version opens ({MODEL_TYPE!r}, and '
+                "'openvla' as transformers saves it; a folder of the Prismatic trainer is turned "
+                "into that by OpenVLA's convert_openvla_weights_to_hf.py)")
         version = fields.pop('format_version', None)
         if version != 1:
             raise ConfigError(f'format_version {version!r} is newer than this version (1); '

@@ -35,6 +35,7 @@ from dataclasses import dataclass
 
 from rlrc_ros.vla.fused_int4 import can_stack, Int4Product
 from rlrc_ros.vla.language import DecoderLayer, rotary
+from rlrc_ros.vla.linear import INT8_INPUTS
 import torch
 from torch import nn
 from torch.nn import functional
@@ -60,10 +61,17 @@ class Product:
         self._int8: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def add_int8(self) -> None:
-        """Keep an int8 copy for products of few rows: symmetric, one scale a row of the matrix."""
-        scale = self.weight.abs().amax(1, keepdim=True).float().clamp_min(1e-12) / 127.0
-        rounded = (self.weight.float() / scale).round().to(torch.int8).contiguous()
-        self._int8 = rounded, scale[:, 0].to(self.weight.dtype)
+        """
+        Keep an int8 copy for products of few rows: symmetric, one scale a row of the matrix.
+
+        Rows that the kernel would read past the end of stay as they are.
+        """
+        if self.weight.shape[1] % INT8_INPUTS:
+            return
+        scale = (self.weight.abs().amax(1, keepdim=True).float().clamp_min(1e-12) / 127.0).to(
+            self.weight.dtype)
+        rounded = (self.weight.float() / scale.float()).round().clamp(-127, 127)
+        self._int8 = rounded.to(torch.int8).contiguous(), scale[:, 0]
 
     @property
     def weight_bytes(self) -> int:

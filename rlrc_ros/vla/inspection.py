@@ -18,6 +18,7 @@ What a checkpoint folder says of itself, read and checked without its weights.
 checkpoint.py is the door that others use; this is its first half.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 import json
 from pathlib import Path
@@ -38,6 +39,7 @@ from rlrc_ros.vla.shards import (
 
 CONFIG, TOKENIZER, PREPROCESSOR = 'config.json', 'tokenizer.json', 'preprocessor_config.json'
 STATISTICS, PROVENANCE = 'dataset_statistics.json', 'provenance.json'
+ADAPTER, PEFT_PREFIX = 'adapter_config.json', 'base_model.model.'
 FIRST_SET = 'ind'
 """Checkpoints whose provenance names no family of worlds are from before there was another."""
 PARTS = {'vision_backbone.': 'vision towers', 'projector.': 'projector',
@@ -154,6 +156,11 @@ def inspect(folder: str | Path) -> CheckpointSummary:
     if not folder.is_dir():
         raise CheckpointError(f'there is no checkpoint folder {folder}; give the path of a folder '
                               f'with {CONFIG} and {WEIGHTS}')
+    if not (folder / CONFIG).is_file() and (folder / ADAPTER).is_file():
+        raise CheckpointError(
+            f'{folder} holds a LoRA adapter ({ADAPTER}) and no whole model; merge it into the one '
+            'that it was trained on: PeftModel.from_pretrained(base, FOLDER).merge_and_unload() '
+            'and save_pretrained(), then open what that wrote')
     document = _read_json(folder, CONFIG)
     auto_map = _auto_map(document)
     kind = document.get('model_type')
@@ -167,6 +174,7 @@ def inspect(folder: str | Path) -> CheckpointSummary:
         if kind == official.MODEL_TYPE:
             path, statistics = _official_statistics(folder, document)
             tensors = stored_tensors(folder, kind)
+            _check_merged(folder, tensors)
             parallel, horizon, dim = _read_parallel(document, tensors, path, statistics)
             norm_stats = _norm_stats(path, statistics, parallel)
             config = official.read_config(
@@ -296,11 +304,20 @@ def _main_dim(norm_stats: dict[str, NormStats]) -> int:
 
 
 def _check_dims(folder: Path, norm_stats: dict[str, NormStats], config: VlaConfig) -> None:
-    for key, stats in norm_stats.items():
-        if len(stats.q01) != config.action.dim:
-            raise CheckpointError(
-                f'{folder / STATISTICS}, {key!r} has {len(stats.q01)} action dimensions, the '
-                f'model {config.action.dim}; the file belongs to another checkpoint')
+    """Refuse statistics none of which fit: data sets of one model may be of several robots."""
+    if config.action.dim not in (len(stats.q01) for stats in norm_stats.values()):
+        found = ', '.join(f'{key!r} has {len(stats.q01)}' for key, stats in norm_stats.items())
+        raise CheckpointError(
+            f'{folder / STATISTICS}: {found} action dimensions, the model {config.action.dim}; '
+            'the file belongs to another checkpoint')
+
+
+def _check_merged(folder: Path, names: Iterable[str]) -> None:
+    unmerged = next((name for name in names if name.startswith(PEFT_PREFIX)), None)
+    if unmerged is not None:
+        raise CheckpointError(
+            f'{folder}: {unmerged} and others were saved from inside a PEFT model; call '
+            'merge_and_unload() before save_pretrained(), and open what that wrote')
 
 
 def _check_weights(folder: Path, tensors: dict[str, StoredTensor], config: VlaConfig,

@@ -31,6 +31,8 @@ Sources: openvla/openvla, prismatic/extern/hf; transformers' LlamaConfig; timm 0
 """
 
 from dataclasses import replace
+from functools import cache
+import logging
 import math
 import re
 
@@ -53,12 +55,16 @@ from rlrc_ros.vla.model import skeleton
 from rlrc_ros.vla.vision import Block
 import torch
 
+logger = logging.getLogger(__name__)
+
 MODEL_TYPE = 'openvla'
 OWN_KEY = 'rlrc'
 OWN_FIELDS = ('tower_heads', 'center_crop', 'jpeg', 'lanczos', 'control_hz',
               *oft_files.OWN_FIELDS)
 PREFIX_TOKEN_ID = 29871
 """Llama's lone space, which official inference appends to the prompt."""
+UNCROPPED = ('openvla-7b', 'openvla-v01-7b')
+"""Ends of the pretrained models' names; they saw whole images."""
 TRAINED_WITH_CROP = 'image_aug'
 """Official fine-tuning writes this into the folder's name when it crops images at random."""
 IGNORED = re.compile(r'rotary_emb\.inv_freq$')
@@ -120,6 +126,8 @@ def read_config(document: dict, preprocessor: dict, shapes: Shapes, folder_name:
         decoder, tokens = _decoder(document.get('text_config') or {})
         padding, bins = document.get('pad_to_multiple_of', 64), document.get('n_action_bins', 256)
         trained_with_crop = TRAINED_WITH_CROP in folder_name + str(document.get('_name_or_path'))
+        if 'center_crop' not in own and not trained_with_crop:
+            _say_no_crop(folder_name)
         vicuna = str(document.get('llm_backbone_id', 'vicuna')).startswith('vicuna')
         return VlaConfig(
             towers, decoder,
@@ -136,6 +144,16 @@ def read_config(document: dict, preprocessor: dict, shapes: Shapes, folder_name:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f'it does not describe an OpenVLA: {error}') from error
+
+
+@cache
+def _say_no_crop(folder_name: str) -> None:
+    """Warn once of what no file tells and every action hangs on."""
+    if not folder_name.endswith(UNCROPPED):
+        logger.warning(
+            'center_crop=false: nothing says that %s was trained with random crops, as official '
+            'fine-tuning does by default; if it was, add "%s": {"center_crop": true} to its '
+            'config.json, and else false', folder_name, OWN_KEY)
 
 
 def _decoder(text: dict) -> tuple[DecoderConfig, dict[str, int]]:

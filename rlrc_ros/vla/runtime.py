@@ -31,11 +31,13 @@ Legend: P patches, T prompt tokens, A action tokens, S cache slots, E hidden_siz
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 import logging
 
 import numpy as np
 from rlrc_ros.vla.fused import FAST_MULTIPLE, FusedLayer, rotary_table, run_layer
+from rlrc_ros.vla.linear import INT8_INPUTS
 from rlrc_ros.vla.model import Vla
 from rlrc_ros.vla.quantized import HostEmbedding
 import torch
@@ -134,7 +136,8 @@ class StepRuntime:
         self._model, self._config, self.reuse = model, config, reuse
         self._tokens = action_tokens or config.action_tokens
         self._patches = config.num_patches
-        multiple = FAST_MULTIPLE if cuda and self.dtype != torch.float32 else 1
+        multiple = FAST_MULTIPLE if cuda and self.dtype != torch.float32 else (
+            INT8_INPUTS if int8 else 1)
         decoder = model.language_model.model
         self.layers = [FusedLayer.of(layer, multiple) for layer in decoder.layers]
         if int8:
@@ -143,7 +146,8 @@ class StepRuntime:
                     product.add_int8()
         self._capture = capture or (CudaGraphs() if cuda else None)
         self.capture_error: str | None = None
-        self._side_stream = torch.cuda.Stream() if cuda and len(config.towers) == 2 else None
+        self._side_stream = (torch.cuda.Stream(self.device) if cuda and len(config.towers) == 2
+                             else None)
         self._allocate(cuda)
         self._steps: dict[tuple[str, int], Step] = {}
         self._prepared: set[int] = set()
@@ -273,7 +277,8 @@ class StepRuntime:
             step = plain
             if self._capture is not None:
                 try:
-                    step = self._capture(plain)
+                    with self._current():
+                        step = self._capture(plain)
                 except RuntimeError as error:
                     self.capture_error = str(error).splitlines()[0]
                     self._capture = None
@@ -283,6 +288,10 @@ class StepRuntime:
                         'uncaptured: slower, the same answers', name, bucket, self.capture_error)
             self._steps[name, bucket] = step
         return self._steps[name, bucket]
+
+    def _current(self) -> AbstractContextManager:
+        """Make the model's GPU this thread's: streams and graphs belong to the current one."""
+        return torch.cuda.device(self.device) if self.device.type == 'cuda' else nullcontext()
 
     def _plain(self, name: str, bucket: int) -> Step:
         if name == 'prefill':
@@ -363,11 +372,12 @@ class StepRuntime:
         if same_image and prompt_ids == self._last_ids:
             return self._host_ids.numpy().copy()
         self._last_ids = None  # an exception below must not leave an answer that looks whole
-        self._upload(image, prompt_ids, same_image)
-        self._launch(bucket, same_image)
-        self._host_ids.copy_(self._ids, non_blocking=True)
-        if self.device.type == 'cuda':
-            torch.cuda.current_stream().synchronize()
+        with self._current():
+            self._upload(image, prompt_ids, same_image)
+            self._launch(bucket, same_image)
+            self._host_ids.copy_(self._ids, non_blocking=True)
+            if self.device.type == 'cuda':
+                torch.cuda.current_stream().synchronize()
         if not same_image:  # now that its keys and values are whole
             self._last_image = image.copy()
         self._last_ids = list(prompt_ids)

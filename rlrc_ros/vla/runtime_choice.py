@@ -37,6 +37,7 @@ import time
 
 import numpy as np
 import psutil
+from rlrc_ros.machine import cpu_name
 from rlrc_ros.types import RUNTIMES
 from rlrc_ros.vla.checkpoint import CheckpointError, CheckpointSummary
 from rlrc_ros.vla.config import VlaConfig
@@ -51,14 +52,16 @@ import torch
 from torch.nn import functional
 
 LEAST_COSINE = 0.999
-"""Of the first token's centred logits against the plain model; `auto` takes nothing below."""
+"""Of each token's centred logits against the plain model; `auto` takes nothing below."""
 BF16 = 'unquantised'
 ROUNDS = 7
+KEY_NUMBERS = 64
+"""Of each tensor of the last layer, they tell one checkpoint from another of the same sizes."""
 PROBE_TOKENS = 20
 GIB = 2 ** 30
 ROOM_BYTES = GIB // 2
 """Context, workspaces, activations and cache: the paper's tables imply 476 MiB."""
-SCHEMES = {'bf16': 2.0, 'int8': 1.0, 'int4': 0.5 + 4 / 128}
+SCHEMES = {'int8': 1.0, 'int4': 0.5 + 4 / 128}
 """Bytes a weight; int4 with a bf16 scale and zero for each 128."""
 logger = logging.getLogger(__name__)
 
@@ -71,7 +74,7 @@ class Choice:
     milliseconds: dict[str, float]
     """Median of a step by runtime."""
     cosines: dict[str, float]
-    """Of the first token's centred logits against the plain model's, by runtime."""
+    """The least of an answer's tokens, centred logits against the plain model's, by runtime."""
     bf16_ms: float | None = None
     """Median of the same shapes unquantised, in bf16, where the model is quantised."""
     remembered: bool = False
@@ -147,9 +150,9 @@ def check_memory(summary: CheckpointSummary, free_bytes: int, bytes_per_weight: 
 
     :raises CheckpointError: naming what is needed, what there is, and the scheme that fits
     """
-    # A quantised folder is smaller than its parameters in bf16, an fp32 one larger.
-    weights = min(summary.parameters * bytes_per_weight, max(summary.weight_bytes, 1))
-    record = summary.config.quantization
+    record, weights = summary.config.quantization, summary.parameters * bytes_per_weight
+    if record is not None:  # packed: nothing is widened to the dtype that the rest computes in
+        weights = min(weights, summary.weight_bytes)
     if record is not None and record.prefill == 'bf16':
         weights += 2 * summary.parts['decoder']
     if weights + ROOM_BYTES <= free_bytes:
@@ -157,8 +160,10 @@ def check_memory(summary: CheckpointSummary, free_bytes: int, bytes_per_weight: 
     fitting = [name for name, size in SCHEMES.items()
                if summary.parameters * size + ROOM_BYTES <= free_bytes
                and summary.parameters * size < weights]
-    advice = (f'{fitting[0]} weights would fit: rlrc quantize {summary.folder}' if fitting else
-              f'no 4-bit weights would fit either: prune it first (rlrc prune {summary.folder})')
+    prune = f'prune it first (rlrc prune {summary.folder})'
+    advice = (f'{device} computes in fp32, 4 bytes a weight: {prune}' if bytes_per_weight > 2 else
+              f'{fitting[0]} weights would fit: rlrc quantize {summary.folder}' if fitting else
+              f'no 4-bit weights would fit either: {prune}')
     raise CheckpointError(
         f'{summary.folder} needs {(weights + ROOM_BYTES) / GIB:.1f} GiB, '
         f'{device} has {free_bytes / GIB:.1f} GiB free; {advice}, or set device:=cpu')
@@ -211,8 +216,8 @@ def choose(model: Vla, device: str, memory: Path | None = None) -> Choice:
     if not has_runtime(model.config):
         return Choice('eager', {}, {})
     memory = memory or memory_file()
-    key, known = _key(model.config, device), _read(memory)
-    if key in known:
+    key, known = _key(model, device), _read(memory)
+    if key in known and known[key]['runtime'] in candidates(device, model.config):
         choice = Choice(**known[key], remembered=True)
     else:
         choice = measure(model, candidates(device, model.config))
@@ -236,13 +241,22 @@ def measure(model: Vla, names: tuple[str, ...]) -> Choice:
     prompt, length = torch.tensor([ids], device=parameter.device), torch.tensor(
         [len(ids)], device=parameter.device)
 
+    def pixels() -> torch.Tensor:
+        return to_pixels(torch.from_numpy(image)[None].to(parameter.device),
+                         config.towers).to(parameter.dtype)
+
     def eager() -> torch.Tensor:
-        pixels = to_pixels(torch.from_numpy(image)[None].to(parameter.device), config.towers)
-        return model.act(pixels.to(parameter.dtype), prompt, length).action_logprobs[0].cpu()
+        return model.act(pixels(), prompt, length).action_logprobs[0].cpu()
+
+    def taught(answer: np.ndarray) -> torch.Tensor:
+        """Return the plain model's logits (A, bins) of a runtime's own answer (A,)."""
+        following = torch.from_numpy(answer).to(parameter.device)[None]
+        where = length[:, None] + torch.arange(len(answer), device=parameter.device)
+        hidden = model(pixels(), torch.cat([prompt, following], dim=1), where)
+        return model.action_logits(hidden)[0].float().cpu()
 
     steps: dict[str, Callable[[], object]] = {}
     cosines = {}
-    reference = eager()[0].float()
     for name in names:
         if name == 'eager':
             steps[name], cosines[name] = eager, 1.0
@@ -251,8 +265,8 @@ def measure(model: Vla, names: tuple[str, ...]) -> Choice:
         own = deepcopy(model).to(wanted) if wanted != parameter.dtype else model
         runtime = make_runtime(own, name, reuse=Reuse(enabled=False))
         steps[name] = lambda runtime=runtime: runtime.act(image, ids)
-        steps[name]()
-        cosines[name] = cosine(runtime.last_logits[0], reference)
+        answer = steps[name]()
+        cosines[name] = cosine(runtime.last_logits, taught(answer))
     if config.quantization is not None and (unquantised := _unquantised(model)) is not None:
         twin = make_runtime(unquantised, 'fast', reuse=Reuse(enabled=False))
         steps[BF16] = lambda: twin.act(image, ids)
@@ -284,9 +298,14 @@ def _unquantised(model: Vla) -> Vla | None:
 
 
 def cosine(logits: torch.Tensor, reference: torch.Tensor) -> float:
-    """Return the cosine of two rows of logits, each less its mean, which no softmax sees."""
-    return float(functional.cosine_similarity(
-        logits - logits.mean(), reference - reference.mean(), dim=0))
+    """
+    Return the least cosine of rows of logits (A, bins) and (A, bins).
+
+    Each row is taken less its mean, which no softmax sees. Rows that are not finite have 0.
+    """
+    rows = functional.cosine_similarity(logits - logits.mean(-1, keepdim=True),
+                                        reference - reference.mean(-1, keepdim=True), dim=-1)
+    return float(rows.nan_to_num(0.0, 0.0, 0.0).min())
 
 
 def memory_file() -> Path:
@@ -295,13 +314,19 @@ def memory_file() -> Path:
     return Path(cache) / 'rlrc_ros' / 'runtime.json'
 
 
-def _key(config: VlaConfig, device: str) -> str:
-    name = (torch.cuda.get_device_name(device) if device.startswith('cuda')
-            else platform.processor() or platform.machine())
-    sizes = json.dumps({part: config.to_json().get(part) for part in (
-        'towers', 'decoder', 'action', 'parallel', 'quantization')}, sort_keys=True)
-    digest = hashlib.sha256(sizes.encode()).hexdigest()[:16]
-    return f'{name} | {torch.get_num_threads()} threads | torch {torch.__version__} | {digest}'
+def _key(model: Vla, device: str) -> str:
+    """Name device, sizes and weights: a fine-tune of the same sizes may round differently."""
+    name = torch.cuda.get_device_name(device) if device.startswith('cuda') else cpu_name()
+    sizes = model.config.to_json()
+    digest = hashlib.sha256(json.dumps({part: sizes.get(part) for part in (
+        'towers', 'decoder', 'action', 'parallel', 'quantization')}, sort_keys=True).encode())
+    layer = model.language_model.model.layers[-1]
+    for _, part in sorted([*layer.named_parameters(), *layer.named_buffers()]):
+        # A full fine-tune and a merged adapter both change these.
+        numbers = part.detach().flatten()[:KEY_NUMBERS].cpu().contiguous()
+        digest.update(numbers.view(torch.uint8).numpy())
+    return (f'{name} | {torch.get_num_threads()} threads | torch {torch.__version__} | '
+            f'{digest.hexdigest()[:16]}')
 
 
 def _read(path: Path) -> dict:

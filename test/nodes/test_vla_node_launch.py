@@ -18,8 +18,9 @@ import ast
 from dataclasses import fields, replace
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+import subprocess
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from rlrc_ros.nodes.parameters import VlaParameters
@@ -150,11 +151,15 @@ def test_the_worlds_are_the_checkpoints_own(
     checkpoint = make_tiny_checkpoint(tmp_path / 'tiny')
     trained = replace(inspect(checkpoint), provenance={'stages': [
         {'name': 'sft', 'config': {'episode_set': 'put25_choice'}}]})
-    monkeypatch.setattr(launch_file, 'inspect', lambda folder: trained)
+    monkeypatch.setattr('rlrc_ros.vla.inspection.inspect', lambda folder: trained)
 
     def worlds(**given: str) -> object:
         nodes = started(launch_file, checkpoint=str(checkpoint), **given)
-        return parameters_of(nodes['sim_bridge']).get('episode_set')
+        told = parameters_of(nodes['sim_bridge'])
+        assert told['checkpoint'] == parameters_of(nodes['vla_node'])['checkpoint']
+        settings = BridgeSettings(**told).as_trained()
+        assert settings.image_size_px == trained.image_size_px
+        return settings.episode_set
 
     mine = tmp_path / 'mine.yaml'
     mine.write_text('/**/sim_bridge:\n  ros__parameters: {episode_set: put25_ood}\n')
@@ -209,13 +214,75 @@ def test_the_mode_in_a_file_is_both_nodes_mode(launch_file: ModuleType, tmp_path
 @pytest.mark.parametrize(('given', 'said'), [
     ({'arm': 'panda'}, "arm is 'panda'; it can be: sim, ros2_control, interbotix"),
     ({'dry_run': 'maybe'}, "dry_run is 'maybe'; it can be: true, false"),
-    ({'mode': 'turbo'}, 'Set mode:=lockstep')])
+    ({'mode': 'turbo'}, 'Set mode:=lockstep'),
+    ({'dry_run': 'true'}, 'set mode:=real_time')])
 def test_a_wrong_argument_is_refused_with_what_to_set(
     launch_file: ModuleType, given: dict[str, str], said: str,
 ) -> None:
     """The error names the value, the valid ones and the next thing to type."""
     with pytest.raises(ValueError, match=said):
         started(launch_file, **given)
+
+
+@without_launch
+def test_the_simulation_waits_as_long_as_it_takes_to_load(
+    launch_file: ModuleType, tmp_path: Path,
+) -> None:
+    """A large checkpoint, or a hand at `ros2 lifecycle`, is not given up on; a file can say so."""
+    mine = tmp_path / 'mine.yaml'
+    mine.write_text('sim_bridge:\n  ros__parameters: {start_timeout_s: 5.0}\n')
+    *files, _ = started(launch_file, sim_params_file=str(mine))['sim_bridge'].named['parameters']
+    assert files == [str(config_file('sim.yaml')), {'start_timeout_s': 86_400.0}, str(mine)]
+    assert BridgeSettings(**files[1]).start_timeout_s == 86_400.0
+
+
+@without_launch
+def test_the_node_is_brought_up_once(launch_file: ModuleType) -> None:
+    """Configured again by hand, later, the arm stays still; what failed ends the launch."""
+    node = object()
+    (handler,) = launch_file.bring_up(node)
+    when = handler.given[0].named
+    assert when['handle_once'] is True and when['start_state'] == 'configuring'
+    act = when['entities'][0].named['function']
+
+    def after(state: str) -> list[str]:
+        event = SimpleNamespace(goal_state=state)
+        return [type(each).__name__ for each in act(SimpleNamespace(
+            locals=SimpleNamespace(event=event)))]
+    assert after('inactive') == ['EmitEvent']
+    assert after('unconfigured') == after('errorprocessing') == ['LogInfo', 'Shutdown']
+
+
+def test_the_launch_file_runs_in_a_python_without_torch() -> None:
+    """`ros2` runs it with the system's Python, and what it imports must be there."""
+    script = f"""
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
+for name in ('torch', 'transformers', 'tokenizers', 'safetensors', 'mani_skill', 'sapien', 'cv2',
+             'psutil', 'pinocchio', 'tyro', 'rich'):
+    sys.modules[name] = None
+class Anything:
+    def __init__(self, *given, **named): self.given = given
+    def perform(self, context): return context[self.given[0]]
+for name in ('launch', 'launch.actions', 'launch.events', 'launch.substitutions', 'launch_ros',
+             'launch_ros.actions', 'launch_ros.event_handlers', 'launch_ros.events',
+             'launch_ros.events.lifecycle', 'launch_ros.parameter_descriptions', 'lifecycle_msgs',
+             'lifecycle_msgs.msg'):
+    sys.modules[name] = ModuleType(name)
+    sys.modules[name].__getattr__ = lambda kind: Anything
+Anything.TRANSITION_CONFIGURE = Anything.TRANSITION_ACTIVATE = 1
+spec = spec_from_file_location('vla_launch', {str(LAUNCH_FILE)!r})
+module = module_from_spec(spec)
+spec.loader.exec_module(module)
+module.generate_launch_description()
+for arm in module.ARMS:
+    given = {{name: default for name, default, _ in module.ARGUMENTS}} | dict(arm=arm, rviz='true')
+    assert module.start_nodes(given)
+"""
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_arguments_build_two_nodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -107,8 +107,21 @@ def test_commands_of_the_episode_before_are_not_taken():
     newest = inbox.newest_since(100)
     assert newest.arm_rad is None
     assert newest.finger_m == 0.03
-    inbox.forget_commands()
+    inbox.begin_episode()
     assert inbox.newest_since(0).finger_m is None
+
+
+def test_a_reset_while_the_next_episode_is_built_asks_for_that_one():
+    """Who calls ~/reset twice within a scene's seconds must not lose an episode."""
+    inbox = CommandInbox()
+    inbox.request_reset()
+    assert inbox.wait_for_reset(1.0)
+    inbox.request_reset()  # again, while World.reset() builds
+    inbox.begin_episode()
+    inbox.pause(0.0)
+    inbox.request_reset()
+    with pytest.raises(ResetRequested):
+        inbox.pause(1.0)
 
 
 def test_a_request_ends_every_wait():

@@ -28,7 +28,7 @@ from rlrc_training.model_card import card, usual_path
 from rlrc_training.publish import main, publish, PublishConfig
 from rlrc_training.report import report
 from rlrc_training.reporting.config import ReportConfig
-from tiny_vla import make_tiny_checkpoint
+from tiny_vla import make_tiny_checkpoint, make_tiny_oft_checkpoint
 
 
 @pytest.fixture
@@ -134,9 +134,38 @@ def test_paths_of_this_machine_and_pickles_stay_here(checkpoint):
     with pytest.raises(ValueError, match='me/me/demos.*--keep-paths'):
         publish(PublishConfig(checkpoint, 'me/tiny', dry_run=True))
     publish(PublishConfig(checkpoint, 'me/tiny', dry_run=True, keep_paths=True))
+    path.write_text('{"stages": [{"parent": "runs/dense", "url": "https://a.b/c/d"}]}')
+    publish(PublishConfig(checkpoint, 'me/tiny', dry_run=True))
+    for text in ('Fidelity to /nf' 's/jane/ckpt', '`--data /op' 't/jane'):
+        (checkpoint / 'fidelity.md').write_text(text)
+        with pytest.raises(ValueError, match='fidelity.md: /.*/jane'):
+            publish(PublishConfig(checkpoint, 'me/tiny', dry_run=True))
+    (checkpoint / 'fidelity.md').unlink()
+    publish(PublishConfig(checkpoint, 'me/tiny', dry_run=True, keep_paths=True))
     (checkpoint / 'training.pt').write_bytes(b'')
     with pytest.raises(ValueError, match='training.pt, which others would have to unpickle'):
         publish(PublishConfig(checkpoint, 'me/tiny', dry_run=True, keep_paths=True))
+
+
+def test_a_card_tells_what_goes_in_and_comes_out(tmp_path):
+    """Cameras, state and chunks of an OpenVLA-OFT; a two-armed one is not for vla_node."""
+    folder = make_tiny_oft_checkpoint(tmp_path / 'oft', 4, cameras=('image', 'wrist'),
+                                      proprio_dim=7, proprio_layout='xyz_rpy_gripper')
+    text = card(folder)
+    assert "2 camera images (image, wrist), the robot's state (7 numbers) and an instr" in text
+    assert '4 actions of seven numbers' in text and 'checkpoint:=' in text
+    assert 'base_model' not in text
+    path = folder / 'provenance.json'
+    for parent in ('a/models--openvla--openvla-7b', 'openvla/openvla-7b'):
+        path.write_text(json.dumps({'stages': [{'name': 'sft', 'parent': parent}]}))
+        assert 'base_model: openvla/openvla-7b' in card(folder)
+    two_arms = make_tiny_oft_checkpoint(tmp_path / 'two', 2, dim=14)
+    path = two_arms / 'dataset_statistics.json'
+    path.write_text(json.dumps({'one': {'action': {
+        name: [value] * 14 for name, value in (('q01', -1.0), ('q99', 1.0))}}}))
+    text = card(two_arms)
+    assert 'a camera image and an instruction in, 2 actions of 14 numbers' in text
+    assert 'policy.predict([observation])' in text and 'checkpoint:=' not in text
 
 
 @pytest.mark.parametrize('repo_id', ['', 'tiny', 'me/tiny/x', 'me/ti ny'])

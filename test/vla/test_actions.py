@@ -64,13 +64,16 @@ def test_the_gripper_passes_through_normalisation():
 
 def test_statistics_without_a_mask_normalise_everything():
     """A missing mask means that every dimension is scaled, as in OpenVLA."""
-    stats = NormStats.from_json({'action': {'q01': [0.0, 0.0], 'q99': [1.0, 2.0]}})
+    numbers = {'q01': [0.0, 0.0], 'q99': [1.0, 2.0]}
+    stats = NormStats.from_json({'action': numbers})
+    assert NormStats.from_json({'action': numbers | {'mask': None}}).mask.all()
     np.testing.assert_allclose(stats.unnormalise(np.array([1.0, 0.0])), [1.0, 1.0])
 
 
 @pytest.mark.parametrize('entry', [
     {}, {'action': {'q01': [0.0]}}, {'action': {'q01': [0.0], 'q99': [float('nan')]}},
-    {'action': {'q01': [0.0], 'q99': [1.0, 2.0]}}])
+    {'action': {'q01': [0.0], 'q99': [1.0, 2.0]}}, {'action': {'q01': 0.0, 'q99': 1.0}},
+    {'action': {'q01': [0.0], 'q99': [1.0], 'mask': True}}])
 def test_statistics_that_cannot_be_used_are_refused(entry):
     """Missing, unequal or not finite percentiles raise ValueError."""
     with pytest.raises(ValueError):

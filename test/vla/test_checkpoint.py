@@ -25,6 +25,7 @@ from rlrc_ros.vla.config import ImageConfig
 from rlrc_ros.vla.policy import Policy
 from safetensors.torch import load_file, save_file
 from tiny_vla import DATASET, make_tiny_checkpoint
+from tokenizers import Tokenizer
 import torch
 
 
@@ -173,7 +174,7 @@ def test_weights_that_are_not_finite_are_refused(folder):
 
 
 @pytest.mark.parametrize(('change', 'words'), [
-    (lambda config: config.update(model_type='llava'), "model_type 'llava'"),
+    (lambda config: config.update(model_type='llava'), "model_type 'llava'.*convert_openvla"),
     (lambda config: config.update(model_type='openvla'), 'do not fit its config.json'),
     (lambda config: config.update(format_version=2), 'format_version 2'),
     (lambda config: config.pop('decoder'), 'decoder'),
@@ -206,6 +207,39 @@ def test_statistics_of_another_robot_are_refused(folder):
     _edit(folder / 'dataset_statistics.json', shorten)
     with pytest.raises(CheckpointError, match='6 action dimensions'):
         inspect(folder)
+
+
+def test_data_sets_of_other_robots_may_stand_beside(folder):
+    """A model of several robots opens where one fits; acting by the other's is refused."""
+    def add(document):
+        document['two arms'] = {'action': {'q01': [-1.0] * 14, 'q99': [1.0] * 14}}
+    _edit(folder / 'dataset_statistics.json', add)
+    assert inspect(folder).config.action.dim == 7
+    policy = Policy.open(folder, device='cpu', unnorm_key=DATASET)
+    seen = Observation(np.zeros((64, 64, 3), np.uint8), 'put carrot on plate')
+    assert policy.act(seen).actions[0].to_vector().shape == (7,)
+    other = Policy.open(folder, device='cpu', unnorm_key='two arms')
+    with pytest.raises(ValueError, match='14'):
+        other.act(seen)
+
+
+def test_what_a_trainer_set_in_the_tokenizer_changes_no_prompt(folder):
+    """Padding and truncation that were saved with it are not ours."""
+    before = Policy.open(folder, device='cpu')
+    tokenizer = Tokenizer.from_file(str(folder / 'tokenizer.json'))
+    tokenizer.enable_padding(length=96)
+    tokenizer.enable_truncation(max_length=8)
+    tokenizer.save(str(folder / 'tokenizer.json'))
+    seen = Observation(np.full((64, 64, 3), 90, np.uint8), 'put carrot on yellow plate')
+    np.testing.assert_array_equal(
+        Policy.open(folder, device='cpu').predict([seen]), before.predict([seen]))
+
+
+def test_an_adapter_alone_is_refused_with_how_to_merge_it(tmp_path):
+    """A LoRA folder has weights, but not the model's."""
+    (tmp_path / 'adapter_config.json').write_text('{}')
+    with pytest.raises(CheckpointError, match='LoRA adapter.*merge_and_unload'):
+        inspect(tmp_path)
 
 
 def test_an_unknown_unnorm_key_lists_the_valid_ones(folder):

@@ -20,6 +20,7 @@ The folders are small ones with official names, written by the tests.
 
 from collections.abc import Callable
 import json
+import logging
 from pathlib import Path
 import subprocess
 import sys
@@ -124,6 +125,18 @@ def test_the_crop_follows_the_folders_name_or_our_key(write, name, own, crop):
     """Official fine-tuning marks image_aug in the name; our key in config.json overrules it."""
     folder = write(name=name, rlrc={'tower_heads': [2, 2], **own})
     assert inspect(folder).config.image.center_crop is crop
+
+
+def test_a_crop_that_nothing_tells_is_asked_for_once(write, caplog):
+    """The warning has the line to add; what is said, or known of a name, needs none."""
+    with caplog.at_level(logging.WARNING):
+        for name, own in (('openvla-7b', {}), ('mine+image_aug', {}),
+                          ('said', {'center_crop': False}), ('unsaid', {})):
+            folder = write(name=name, rlrc={'tower_heads': [2, 2], **own})
+            inspect(folder)
+            inspect(folder)
+    (said,) = caplog.messages
+    assert 'that unsaid was' in said and '"rlrc": {"center_crop": true}' in said
 
 
 def test_code_in_the_folder_is_never_run(write):

@@ -133,6 +133,16 @@ def test_a_pickle_under_the_name_of_safetensors_is_refused(write):
         inspect(folder)
 
 
+def test_weights_saved_inside_an_adapter_are_refused_with_how_to_merge_them(write):
+    """PEFT's prefix is told from another checkpoint's names."""
+    folder = write()
+    weights = load_file(folder / 'model.safetensors')
+    save_file({f'base_model.model.{name}': each for name, each in weights.items()},
+              folder / 'model.safetensors')
+    with pytest.raises(CheckpointError, match='base_model.model.*merge_and_unload'):
+        inspect(folder)
+
+
 def test_an_architecture_that_wants_its_own_code_is_refused(write):
     """Of another model_type, auto_map's code would be needed; it is named and not run."""
     folder = write(model_type='prismatic_moe')

@@ -22,13 +22,14 @@ import numpy as np
 import pytest
 from rlrc_ros.vla.checkpoint import open_checkpoint
 from rlrc_ros.vla.config import LayerWidths, ParallelConfig, QuantizationConfig
-from rlrc_ros.vla.fused import FusedLayer, good_width, run_layer
+from rlrc_ros.vla.fused import FusedLayer, good_width, Product, run_layer
 from rlrc_ros.vla.images import to_pixels
 from rlrc_ros.vla.model import skeleton, Vla
 from rlrc_ros.vla.one_pass import OnePassRuntime
 from rlrc_ros.vla.operations import count_operations, WAITS
 from rlrc_ros.vla.quantized import HostEmbedding
 from rlrc_ros.vla.runtime import PromptTooLongError, Reuse, StepRuntime
+from rlrc_ros.vla.runtime_choice import cosine, has_bf16
 from rlrc_training.presets import preset
 from tiny_vla import make_tiny_checkpoint
 import torch
@@ -323,6 +324,38 @@ def test_a_step_that_broke_leaves_nothing_to_reuse(model: Vla, monkeypatch):
     for again in (ids, _ids(12)):
         assert runtime.act(image, again).tolist() == \
             _plain(model, image, again).action_ids[0].tolist()
+
+
+@pytest.mark.parametrize('width', [45, 100, 344, 512, 550])
+def test_an_int8_product_reads_no_further_than_its_rows(width: int):
+    """Beside memory full of NaN, at the paper's width too, it is the product of the integers."""
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(seed)
+        poison = [torch.full((size,), torch.nan) for size in (64, 550, 4096, 70_400)]
+        del poison
+        product = Product(torch.randn(128, width, generator=generator).bfloat16() * 0.05)
+        product.add_int8()
+        x = torch.randn(1, width, generator=generator).bfloat16()
+        wanted = x.float() @ product.weight.float().t()
+        # 1/127 of a row's largest weight, rounded: 0.009 in the sum's deviation of 1.1.
+        torch.testing.assert_close(product(x).float(), wanted, atol=0.06, rtol=0.01)
+
+
+@pytest.mark.skipif(not has_bf16('cpu'), reason='int8 in decoding is for CPUs with bf16')
+@pytest.mark.parametrize('width', [22, 64, 100])
+def test_int8_in_decoding_stays_near_the_plain_model(width: int):
+    """Pruned widths are filled up to what the kernel reads; a head of 16 stays in bf16."""
+    plain = _model(layers=(LayerWidths(4, width), LayerWidths(1, width)))
+    runtime = StepRuntime(deepcopy(plain).bfloat16(), int8=True, reuse=ALWAYS)
+    assert all(layer.down.weight_bytes and layer.gate_up.weight_bytes for layer in runtime.layers)
+    assert not runtime.layers[1].o.weight_bytes
+    for seed in range(5):
+        image, ids = _image(seed), _ids(9, seed)
+        answer = runtime.act(image, ids)
+        with torch.inference_mode():
+            hidden = plain(to_pixels(torch.from_numpy(image)[None], plain.config.towers),
+                           torch.tensor([[*ids, *answer]]), torch.arange(7)[None] + len(ids))
+            assert cosine(runtime.last_logits, plain.action_logits(hidden)[0]) > 0.995
 
 
 def test_tolerance_compares_with_the_image_that_was_computed():

@@ -15,6 +15,7 @@
 """Choosing a runtime: what a device lacks is said, what was measured is remembered."""
 
 from dataclasses import replace
+import json
 import logging
 
 import numpy as np
@@ -111,8 +112,12 @@ def test_a_gpu_with_too_little_memory_is_refused_with_the_scheme_that_fits(folde
         check_memory(big, 6 * GIB)
     with pytest.raises(CheckpointError, match='rlrc prune .* or set device:=cpu'):
         check_memory(big, 2 * GIB)
-    packed = replace(big, weight_bytes=4_000_000_000)
+    packed = replace(big, weight_bytes=4_000_000_000, config=replace(
+        big.config, quantization=QuantizationConfig()))
     check_memory(packed, 6 * GIB)  # quantised already
+    with pytest.raises(CheckpointError, match=r'28\.4 GiB.*in fp32, 4 bytes.*prune it'):
+        # A bf16 file on a GPU that computes in fp32.
+        check_memory(big, 16 * GIB, bytes_per_weight=4)
     both = replace(packed, parts={'decoder': 6_500_000_000}, config=replace(
         big.config, quantization=QuantizationConfig(prefill='bf16')))
     check_memory(both, 17 * GIB)  # the decoder in bf16 beside it
@@ -138,6 +143,27 @@ def test_a_choice_is_measured_once_and_remembered(tmp_path, caplog):
     assert not choose(model, 'cpu', memory).remembered
 
 
+def test_what_is_remembered_is_for_one_checkpoint_on_one_machine(tmp_path, monkeypatch):
+    """Another fine-tune, another processor, or one without bf16 measures for itself."""
+    config, _ = preset('tiny')
+    memory, first = tmp_path / 'runtime.json', Vla(config).requires_grad_(False).eval()
+    first.initialise(torch.Generator().manual_seed(0))
+    other = Vla(config).requires_grad_(False).eval()
+    other.initialise(torch.Generator().manual_seed(1))
+    assert not choose(first, 'cpu', memory).remembered
+    assert not choose(other, 'cpu', memory).remembered
+    assert choose(first, 'cpu', memory).remembered
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(runtime_choice, 'cpu_name', lambda: 'Another processor')
+        assert not choose(first, 'cpu', memory).remembered
+    known = json.loads(memory.read_text())
+    memory.write_text(json.dumps({key: entry | {'runtime': 'fast-bf16'}
+                                  for key, entry in known.items()}))
+    monkeypatch.setattr(runtime_choice, 'has_bf16', lambda device: False)
+    found = choose(first, 'cpu', memory)
+    assert not found.remembered and found.runtime in ('eager', 'fast')
+
+
 @pytest.mark.parametrize('scheme', ['int4', 'nf4', 'llm.int8'])
 def test_a_quantised_model_is_measured_on_its_own(tmp_path, monkeypatch, scheme):
     """Packed layers go through every runtime, and are not taken for the dense architecture."""
@@ -152,7 +178,7 @@ def test_a_quantised_model_is_measured_on_its_own(tmp_path, monkeypatch, scheme)
     assert min(choice.cosines.values()) > 0.99
     assert np.isfinite(policy.act(_observation(0)).actions[0].to_vector()).all()
     dense = replace(policy._model.config, quantization=None)
-    assert runtime_choice._key(dense, 'cpu') != runtime_choice._key(policy._model.config, 'cpu')
+    assert runtime_choice._key(Vla(dense), 'cpu') != runtime_choice._key(policy._model, 'cpu')
 
 
 def test_what_leaves_the_plain_models_logits_is_not_chosen(monkeypatch):
@@ -162,6 +188,24 @@ def test_what_leaves_the_plain_models_logits_is_not_chosen(monkeypatch):
     model.initialise(torch.Generator().manual_seed(0))
     monkeypatch.setattr(runtime_choice, 'cosine', lambda *_: 0.5)
     assert runtime_choice.measure(model, ('eager', 'fast')).runtime == 'eager'
+
+
+def test_a_runtime_that_errs_in_a_later_token_alone_is_not_chosen(monkeypatch):
+    """What prefills exactly and decodes wrongly, or not a number, is told from the rest."""
+    config, _ = preset('tiny')
+    model = Vla(config).requires_grad_(False).eval()
+    model.initialise(torch.Generator().manual_seed(0))
+    plain = runtime_choice.StepRuntime._decode
+
+    def decode(runtime):
+        plain(runtime)
+        runtime._logits[3] = broken
+    for broken in (torch.nan, torch.randn(config.action.bins)):
+        monkeypatch.setattr(runtime_choice.StepRuntime, '_decode', decode)
+        choice = runtime_choice.measure(model, ('eager', 'fast'))
+        assert choice.runtime == 'eager' and choice.cosines['fast'] < 0.9
+    monkeypatch.undo()
+    assert runtime_choice.measure(model, ('eager', 'fast')).cosines['fast'] > 0.99999
 
 
 def _packed(**record) -> Vla:
