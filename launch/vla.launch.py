@@ -28,8 +28,8 @@ What an argument says counts most, then params_file and sim_params_file, then th
 Whether commands are sent, and what follows from `arm` and `mode` (lockstep, use_sim_time,
 command_style, command_stamp), is never taken from a file.
 
-`ros2` runs this file with the system's Python, which need not hold torch: here checkpoints are
-paths, and the nodes, which have an interpreter of their own, open them.
+`ros2` runs this file with the system's Python, which need not hold torch: here a checkpoint is
+looked at, and the nodes, which have an interpreter of their own, open it.
 """
 
 from importlib.resources import files
@@ -50,6 +50,7 @@ from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterValue
 from lifecycle_msgs.msg import Transition
+from rlrc_ros.checkpoint_view import view_of
 from rlrc_ros.parameter_file import parameters_in
 from rlrc_ros.paths import config_file, shipped_checkpoint
 
@@ -113,6 +114,7 @@ def start_nodes(context: LaunchContext) -> list:
     given['base_frame'] = given['base_frame'] or (
         'base_link' if simulated else f'{given["robot_name"]}/base_link')
     checkpoint = given['checkpoint'] or str(shipped_checkpoint())
+    view = view_of(checkpoint)
     if lockstep and boolean('dry_run', given):
         raise ValueError("dry_run is 'true', which sends no command, and mode is 'lockstep', in "
                          'which the simulation waits for each; set mode:=real_time')
@@ -137,9 +139,10 @@ def start_nodes(context: LaunchContext) -> list:
             package='rlrc_ros', executable='sim_bridge', name='sim_bridge',
             namespace=given['namespace'], output='screen', on_exit=Shutdown(),
             parameters=[*parameter_files(['sim.yaml'], given['sim_params_file'], PATIENT), {
-                'mode': given['mode'], 'checkpoint': ParameterValue(checkpoint, value_type=str),
+                'mode': given['mode'], 'image_height_px': view.side_px,
+                'image_width_px': view.side_px,
                 'instruction': ParameterValue(given['sim_instruction'], value_type=str),
-                'episode_set': ParameterValue(given['episode_set'], value_type=str)}],
+                'episode_set': given['episode_set'] or view.episode_set}],
             arguments=['--ros-args', '--log-level', given['log_level']]))
     if boolean('rviz', given):
         nodes += views(arm, given)

@@ -290,16 +290,11 @@ def simulate(node: SimBridge) -> int:
     """
     # Here, not at the top: it takes seconds and loads the simulator, which a program that only
     # talks to this node through Conductor does not need.
-    from rlrc_ros.vla.checkpoint import CheckpointError
     from rlrc_sim.suites import placement
     from rlrc_sim.world import World
-    log = node.get_logger()
+    settings, log = node.settings, node.get_logger()
     try:
-        settings = node.settings.as_trained()
         placement(settings.episode_set, settings.first_seed)
-    except CheckpointError as error:
-        log.error(f'checkpoint: {error}')
-        return 2
     except ValueError as error:
         log.error(f'episode_set: {error}')
         return 2

@@ -20,7 +20,7 @@ so that name, type, default, bounds and text stand in one place. `config/sim.yam
 defaults with comments, and a test holds the two together. Plain Python, no rclpy.
 """
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from rlrc_ros.arm.limits import ARM_JOINTS
@@ -32,7 +32,6 @@ CONTROL_PERIOD_S = 0.2
 """One control step: what a command is given to act, and how often the task is judged."""
 FINGER_JOINTS = ('left_finger', 'right_finger')
 MAX_RECORDED_EPISODES = 1000
-DEFAULT_SIZE_PX = 128
 
 
 def _parameter(default: Any, description: str, low: float | None = None,
@@ -56,21 +55,16 @@ class BridgeSettings:
     first_seed: int = _parameter(0, 'Seed of the first episode; the next ones count up.',
                                  0, 2**31 - 1)
     episodes: int = _parameter(5, 'How many episodes to run; 0 means no end.', 0, 1_000_000)
-    checkpoint: str = _parameter(
-        '', 'Checkpoint folder that will drive the arm: what is shown is as it was trained, '
-        'where episode_set and image size are not set.')
-    episode_set: str = _parameter(
-        '', 'Family of episodes (rlrc_sim.suites.EPISODE_SETS); empty: that which the checkpoint '
-        'was last trained on, and ind without one.')
+    episode_set: str = _parameter('ind', 'Family of episodes (rlrc_sim.suites.EPISODE_SETS).')
     distinct_instructions: bool = _parameter(
         False, 'Skip a seed whose instruction has already been given in this run.')
     instruction: str = _parameter(
         '', 'Sentence to publish instead of what the task says; empty: what it says. '
         'Success is judged by the task either way.')
     image_height_px: int = _parameter(
-        0, 'Height of the published image; 0: what the checkpoint reads, and 128 without one.',
+        0, 'Height of the published image; 0: 128. Launchers set what the checkpoint reads.',
         0, 2160)
-    image_width_px: int = _parameter(0, 'Width of the published image; likewise.', 0, 3840)
+    image_width_px: int = _parameter(0, 'Width of the published image; 0: 128.', 0, 3840)
     max_steps: int = _parameter(80, 'Control steps (0.2 s each) after which an episode ends.',
                                 1, 10_000)
     stop_on_success: bool = _parameter(
@@ -130,26 +124,10 @@ class BridgeSettings:
             raise ValueError(f'{name} is {getattr(self, name)}; 50 divided by it must be a '
                              f'whole number, such as 5, 10, 25 or 50')
 
-    def as_trained(self) -> 'BridgeSettings':
-        """
-        Return the settings with what is not set filled in: the checkpoint's, or the defaults.
-
-        :raises rlrc_ros.vla.checkpoint.CheckpointError: no checkpoint lies there
-        """
-        # Here, not at the top: who only talks to the bridge needs no torch.
-        from rlrc_ros.vla.inspection import FIRST_SET, inspect
-        height_px, width_px, episode_set = DEFAULT_SIZE_PX, DEFAULT_SIZE_PX, FIRST_SET
-        if self.checkpoint:
-            summary = inspect(self.checkpoint)
-            (height_px, width_px), episode_set = summary.image_size_px, summary.episode_set
-        return replace(self, image_height_px=self.image_height_px or height_px,
-                       image_width_px=self.image_width_px or width_px,
-                       episode_set=self.episode_set or episode_set)
-
     @property
     def image_size_px(self) -> tuple[int, int]:
-        """Return (height, width) of the image, once as_trained() filled it in."""
-        return (self.image_height_px, self.image_width_px)
+        """Return (height, width) of the image, the default filled in."""
+        return (self.image_height_px or 128, self.image_width_px or 128)
 
     @property
     def slices_per_image(self) -> int:

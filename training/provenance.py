@@ -29,7 +29,7 @@ from pathlib import Path
 import platform
 import subprocess
 
-from rlrc_ros.machine import cpu_name
+from rlrc_ros.vla.machine import cpu_name
 
 PACKAGES = ('torch', 'transformers', 'tokenizers', 'safetensors', 'mani_skill', 'sapien', 'numpy')
 OWN_PACKAGES = ('rlrc_ros', 'rlrc_training', 'rlrc_sim')

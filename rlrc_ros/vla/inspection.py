@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 import json
 from pathlib import Path
 
+from rlrc_ros.checkpoint_view import episode_set_of
 from rlrc_ros.vla import official, oft_files
 from rlrc_ros.vla.actions import NormStats
 from rlrc_ros.vla.config import ConfigError, MODEL_TYPE, ParallelConfig, VlaConfig
@@ -40,7 +41,6 @@ from rlrc_ros.vla.shards import (
 CONFIG, TOKENIZER, PREPROCESSOR = 'config.json', 'tokenizer.json', 'preprocessor_config.json'
 STATISTICS, PROVENANCE = 'dataset_statistics.json', 'provenance.json'
 ADAPTER, PEFT_PREFIX = 'adapter_config.json', 'base_model.model.'
-FIRST_SET = 'ind'
 """Checkpoints whose provenance names no family of worlds are from before there was another."""
 PARTS = {'vision_backbone.': 'vision towers', 'projector.': 'projector',
          'language_model.model.embed_tokens.': 'embeddings',
@@ -120,14 +120,8 @@ class CheckpointSummary:
 
     @property
     def episode_set(self) -> str:
-        """
-        Return the family of simulated worlds that the policy was last trained on.
-
-        It is FIRST_SET where no stage of provenance.json names one.
-        """
-        named = [stage['config']['episode_set'] for stage in self.provenance.get('stages', [])
-                 if stage.get('config', {}).get('episode_set')]
-        return named[-1] if named else FIRST_SET
+        """Return the family of simulated worlds that the policy was last trained on."""
+        return episode_set_of(self.provenance)
 
 
 def _read_json(folder: Path, name: str) -> dict:

@@ -37,11 +37,11 @@ import time
 
 import numpy as np
 import psutil
-from rlrc_ros.machine import cpu_name
 from rlrc_ros.types import RUNTIMES
 from rlrc_ros.vla.checkpoint import CheckpointError, CheckpointSummary
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.images import to_pixels
+from rlrc_ros.vla.machine import cpu_name
 from rlrc_ros.vla.model import skeleton, Vla
 from rlrc_ros.vla.one_pass import OnePassRuntime
 from rlrc_ros.vla.random_weights import random_model

@@ -67,8 +67,8 @@ def test_interbotix_messages_have_the_drivers_units() -> None:
     assert style.topics[0] == 'wx250s/commands/joint_group'
 
 
-def test_a_missing_driver_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error says where the package comes from, and nothing asks for the package before that."""
+def test_a_missing_driver_package_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says where it comes from, and nothing asks for the package before that."""
     monkeypatch.setitem(sys.modules, 'interbotix_xs_msgs.msg', None)
-    with pytest.raises(ModuleNotFoundError, match='(?i)source .*interbotix_ws.*interbotix_ros_core'):
+    with pytest.raises(ModuleNotFoundError, match='Source .*interbotix_ws.*interbotix_ros_core'):
         command_style('interbotix', 'wx250s')

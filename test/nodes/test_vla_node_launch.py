@@ -15,8 +15,9 @@
 """The launch file: checked as text everywhere, built for real where launch_ros is."""
 
 import ast
-from dataclasses import fields, replace
+from dataclasses import fields
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
+import json
 from pathlib import Path
 import subprocess
 import sys
@@ -145,20 +146,17 @@ def test_each_arm_gets_its_nodes_topics_and_caution(launch_file: ModuleType) -> 
 
 @without_launch
 def test_the_worlds_are_the_checkpoints_own(
-    launch_file: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    launch_file: ModuleType, tmp_path: Path,
 ) -> None:
     """What the checkpoint was trained on, unless the user or a parameter file says otherwise."""
     checkpoint = make_tiny_checkpoint(tmp_path / 'tiny')
-    trained = replace(inspect(checkpoint), provenance={'stages': [
-        {'name': 'sft', 'config': {'episode_set': 'put25_choice'}}]})
-    monkeypatch.setattr('rlrc_ros.vla.inspection.inspect', lambda folder: trained)
+    (checkpoint / 'provenance.json').write_text(json.dumps({'stages': [
+        {'name': 'sft', 'config': {'episode_set': 'put25_choice'}}, {'name': 'prune'}]}))
 
     def worlds(**given: str) -> object:
         nodes = started(launch_file, checkpoint=str(checkpoint), **given)
-        told = parameters_of(nodes['sim_bridge'])
-        assert told['checkpoint'] == parameters_of(nodes['vla_node'])['checkpoint']
-        settings = BridgeSettings(**told).as_trained()
-        assert settings.image_size_px == trained.image_size_px
+        settings = BridgeSettings(**parameters_of(nodes['sim_bridge']))
+        assert settings.image_size_px == inspect(checkpoint).image_size_px == (64, 64)
         return settings.episode_set
 
     mine = tmp_path / 'mine.yaml'

@@ -51,8 +51,5 @@ def test_rates_become_whole_numbers_of_slices():
     """Fifty slices a second: an image at 5 Hz every ten, joint states at 50 Hz at each."""
     settings = BridgeSettings(image_hz=5.0, joint_state_hz=50.0)
     assert (settings.slices_per_image, settings.slices_per_joint_state) == (10, 1)
-    given = BridgeSettings(image_height_px=96, image_width_px=64, episode_set='ood')
-    assert given.as_trained().image_size_px == (96, 64)
-    assert given.as_trained().episode_set == 'ood'
-    assert BridgeSettings().as_trained().image_size_px == (128, 128)
-    assert BridgeSettings().as_trained().episode_set == 'ind'
+    assert BridgeSettings().image_size_px == (128, 128)
+    assert BridgeSettings(image_height_px=96, image_width_px=64).image_size_px == (96, 64)
