@@ -34,6 +34,11 @@ def goes_silent(rig: VlaRig) -> None:
     wait_for(quiet)
 
 
+def joint_states_heard(rig: VlaRig) -> int:
+    """Return how many joint states the node says it has had."""
+    return rig.bench.statuses[-1]['rates']['joint_states_total']
+
+
 def test_a_held_stream_comes_to_rest_and_then_keeps_silent() -> None:
     """After the camera stops, and in a dry run, nothing fights whoever else moves the arm."""
     # With older joints the node holds at its last target, which is another test's matter.
@@ -48,6 +53,8 @@ def test_a_held_stream_comes_to_rest_and_then_keeps_silent() -> None:
                          for command in bench.arm_commands[-4:]], axis=0)
         assert np.abs(steps[-1]).max() < 1e-3, 'it did not end at rest'
         bench.q_rad = np.array(INITIAL_RAD) + 0.2  # somebody moved the arm
+        heard = joint_states_heard(rig)
+        wait_for(lambda: joint_states_heard(rig) > heard + 10)  # before the picture comes
         count = len(bench.arm_commands)
         bench.camera_on = True
         bench.wait_more(bench.arm_commands, 20)
