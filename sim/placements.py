@@ -20,7 +20,7 @@ apart, on a 15 cm square; every ordered pair of cells more than 7 cm apart holds
 plate) pair, 784 in all; the object's yaw is one of four. Metres and radians, world frame.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,6 +71,17 @@ class Placement:
     def instruction(self) -> str:
         """Return the sentence that the policy is given."""
         return self.template.format(object=self.object_name, receptacle=self.receptacle_name)
+
+    def retold(self, object_name: str, receptacle_name: str) -> 'Placement':
+        """Return the same table under another sentence about what stands on it."""
+        spots = {self.object_name: Extra(self.object_name, self.object_xy_m, self.object_yaw_rad),
+                 self.receptacle_name: Extra(self.receptacle_name, self.receptacle_xy_m),
+                 **{each.name: each for each in self.extras}}
+        named, place = spots.pop(object_name), spots.pop(receptacle_name)
+        return replace(
+            self, object_name=object_name, object_xy_m=named.xy_m, object_yaw_rad=named.yaw_rad,
+            receptacle_name=receptacle_name, receptacle_xy_m=place.xy_m,
+            extras=tuple(spots.values()))
 
 
 def _cells() -> np.ndarray:

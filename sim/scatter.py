@@ -71,6 +71,8 @@ class Scattered:
     """Where everything is (3,), by name."""
     moment: str
     """One of MOMENTS."""
+    others: dict[str, Truth]
+    """The same state as other sentences about what is on the table see it."""
 
 
 def check_can_scatter(episode_set: str) -> None:
@@ -103,7 +105,8 @@ def scattered(world: World, seed: int, episode_set: str, count: int) -> Iterator
         moment = names[rng.choice(len(names), p=odds)]
         world.arrange(_arrangement(world, chosen, lying, moment, kinematics, rng))
         truth = world.truth()
-        yield Scattered(world.look(), truth, world.things_m(truth), moment)
+        yield Scattered(world.look(), truth, world.things_m(truth), moment,
+                        dict(world.truth_of_others()))
 
 
 def _drawn_anew(played: Placement, sampler: Callable[[np.random.Generator], Placement],

@@ -20,7 +20,9 @@ A World steps in the suite's 0.2 s with end-effector deltas (`control='ee'`) or 
 environment in this process; many at once are processes (rlrc_sim.rollout).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 
 import gymnasium as gym
 import numpy as np
@@ -30,8 +32,10 @@ from rlrc_ros.arm.limits import ARM_JOINTS, finger_target_m
 from rlrc_ros.arm.proprio import proprio_of
 from rlrc_ros.types import Action, Observation
 from rlrc_sim import put_on_plate
+from rlrc_sim.objects_25 import OBJECTS_25
 from rlrc_sim.placements import Placement
 from rlrc_sim.put_on_plate_25 import ENV_ID_25
+from rlrc_sim.receptacles_25 import RECEPTACLES_25
 from rlrc_sim.suites import check_ready, placement
 from rlrc_sim.widowx import CAMERA, FINGER_CLOSED_M, FINGER_JOINTS, FINGER_OPEN_M
 import torch
@@ -307,6 +311,28 @@ class World:
         to_base = np.linalg.inv(self.in_world(np.eye(4)))
         return {name: to_base[:3, :3] @ T[:3, 3] + to_base[:3, 3]
                 for name, T in self._env.poses().items()}
+
+    def truth_of_others(self) -> Iterator[tuple[str, Truth]]:
+        """
+        Yield the other sentences about what is on the table, and the moment as each sees it.
+
+        None once the object lies on its receptacle; with it in the hand those about another
+        receptacle alone, since what is held hides what it is.
+        """
+        told, verdict = self.placement, self._verdict
+        holds = bool(verdict['is_grasped'][0])
+        names = [told.object_name, told.receptacle_name, *(each.name for each in told.extras)]
+        objects = [told.object_name] if holds else [each for each in names if each in OBJECTS_25]
+        places = [each for each in names if each in RECEPTACLES_25]
+        if self._suite not in ('put25', 'official') or bool(verdict['success'][0]):
+            return
+        try:
+            for pair in product(objects, places):
+                if pair != (told.object_name, told.receptacle_name):
+                    self._env.placements[0] = other = told.retold(*pair)
+                    yield other.instruction, self.truth()
+        finally:
+            self._env.placements[0] = told
 
     def joint_state(self) -> JointState:
         """Return the eight moving joints: the arm's six and the two fingers."""

@@ -46,7 +46,7 @@ from rlrc_sim.scatter import check_can_scatter, scattered
 from rlrc_sim.suites import EPISODE_SETS, TRAIN_SEEDS
 from rlrc_sim.world import Truth, World
 from rlrc_training.command_line import run_verb
-from rlrc_training.data import Episode, episode_path, save_episode
+from rlrc_training.data import Episode, episode_path, OtherSentence, save_episode
 from rlrc_training.provenance import package_versions, source_commit
 from tqdm import tqdm
 
@@ -122,7 +122,22 @@ def scatter(world: World, seed: int, config: CollectConfig) -> Episode:
         np.stack([each.observation.image for each in states]),
         np.stack([expert_action(each.truth).to_vector() for each in states]),
         np.stack([_positions(each.truth) for each in states]), tuple(states[0].things_m),
-        np.stack([list(each.things_m.values()) for each in states]), scattered=True)
+        np.stack([list(each.things_m.values()) for each in states]), scattered=True,
+        others=_answers([each.others for each in states]))
+
+
+def _answers(told: list[dict[str, Truth]]) -> tuple[OtherSentence, ...]:
+    """Return the expert's answers to sentences of which each is asked in some frames."""
+    answered = []
+    for sentence in dict.fromkeys(name for frame in told for name in frame):
+        actions = np.full((len(told), 7), np.nan, np.float32)
+        positions = np.full((len(told), 9), np.nan, np.float32)
+        for index, frame in enumerate(told):
+            if sentence in frame:
+                actions[index] = expert_action(frame[sentence]).to_vector()
+                positions[index] = _positions(frame[sentence])
+        answered.append(OtherSentence(sentence, actions, positions))
+    return tuple(answered)
 
 
 def _positions(truth: Truth) -> np.ndarray:
@@ -135,7 +150,7 @@ def demonstrate(world: World, seed: int, config: CollectConfig,
     """Play the expert once with noise; return its frames, or None if it failed."""
     rng = np.random.default_rng([seed, 7])
     observation = world.reset(seed, config.episode_set, rebuild=False)
-    frames, actions, positions, places = [], [], [], []
+    frames, actions, positions, places, others = [], [], [], [], []
     burst_left, burst = 0, np.zeros(4)
     gripper_before, after_success = 1.0, 0
     policy_steps = rng.integers(config.policy_steps + 1) if policy else 0
@@ -151,6 +166,7 @@ def demonstrate(world: World, seed: int, config: CollectConfig,
             actions.append(action.to_vector())
             positions.append(_positions(truth))
             places.append(world.things_m(truth))
+            others.append(dict(world.truth_of_others()))
         gripper_before = action.gripper
 
         executed = action
@@ -176,7 +192,7 @@ def demonstrate(world: World, seed: int, config: CollectConfig,
         return None
     return Episode(seed, config.episode_set, world.instruction, np.stack(frames),
                    np.stack(actions), np.stack(positions), tuple(places[0]),
-                   np.stack([list(each.values()) for each in places]))
+                   np.stack([list(each.values()) for each in places]), others=_answers(others))
 
 
 _world: World | None = None

@@ -33,10 +33,22 @@ from safetensors import safe_open, SafetensorError
 from safetensors.numpy import save_file
 
 FORMAT = 'rlrc-episode-1'
+OTHERS = ('actions', 'positions_m')
 
 
 class DemonstrationError(ValueError):
     """A demonstration file or folder that cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class OtherSentence:
+    """What the expert would have done in an episode's frames had it been told something else."""
+
+    instruction: str
+    actions: np.ndarray
+    """(T, 7) as Episode.actions; NaN in frames in which this could not be asked."""
+    positions_m: np.ndarray
+    """(T, 9) as Episode.positions_m, of what this sentence names; NaN likewise."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,8 @@ class Episode:
     """(T, N, 3) float32 in the arm's base frame: where each of them is."""
     scattered: bool = False
     """No frame follows from the one before it: states for single actions, not a way."""
+    others: tuple[OtherSentence, ...] = ()
+    """Answers to other sentences about what is on the table; none: not recorded."""
 
 
 def save_episode(folder: Path, episode: Episode) -> Path:
@@ -72,12 +86,17 @@ def save_episode(folder: Path, episode: Episode) -> Path:
               'positions_m': episode.positions_m.astype(np.float32)}
     if episode.things:
         arrays['things_m'] = episode.things_m.astype(np.float32)
+    if episode.others:
+        for name in OTHERS:
+            arrays[f'other_{name}'] = np.stack(
+                [getattr(each, name) for each in episode.others]).astype(np.float32)
     save_file(
         arrays, partial,
         metadata={'format': FORMAT, 'seed': str(episode.seed),
                   'episode_set': episode.episode_set, 'instruction': episode.instruction,
                   'scattered': str(int(episode.scattered)),
-                  'things': json.dumps(episode.things)})
+                  'things': json.dumps(episode.things),
+                  'others': json.dumps([each.instruction for each in episode.others])})
     os.replace(partial, path)
     return path
 
@@ -108,10 +127,17 @@ def load_episode(path: Path) -> Episode:
         actions, positions = file.get_tensor('actions'), file.get_tensor('positions_m')
         things = tuple(json.loads(metadata.get('things', '[]')))
         things_m = file.get_tensor('things_m') if things else None
+        sentences = json.loads(metadata.get('others', '[]'))
+        told = [file.get_tensor(f'other_{name}') for name in OTHERS] if sentences else []
     if things and things_m.shape != (len(actions), len(things), 3):
         raise DemonstrationError(
             f'{path} has places {things_m.shape} of {len(things)} things in {len(actions)} '
             'frames; delete the file and run the same `rlrc collect` again')
+    if any(each.shape[:2] != (len(sentences), len(actions)) for each in told):
+        raise DemonstrationError(
+            f'{path} has answers {[each.shape for each in told]} to {len(sentences)} other '
+            f'sentences in {len(actions)} frames; delete the file and run the same '
+            '`rlrc collect` again')
     if not len(ends) == len(actions) == len(positions):
         raise DemonstrationError(
             f'{path} has {len(ends)} images, {len(actions)} actions and {len(positions)} '
@@ -126,7 +152,8 @@ def load_episode(path: Path) -> Episode:
     images = np.stack([image[..., ::-1] for image in decoded])
     return Episode(int(metadata['seed']), metadata['episode_set'], metadata['instruction'],
                    images, actions, positions, things, things_m,
-                   metadata.get('scattered') == '1')
+                   metadata.get('scattered') == '1',
+                   tuple(OtherSentence(*each) for each in zip(sentences, *told)))
 
 
 def episode_paths(folder: Path) -> list[Path]:

@@ -18,7 +18,7 @@ Demonstrations in memory, ready to be drawn from.
 Legend: N frames, T action_horizon, A numbers in an action.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from tempfile import TemporaryFile
 
@@ -26,11 +26,27 @@ import numpy as np
 from rlrc_ros.vla import images, prompt
 from rlrc_ros.vla.actions import ActionTokenizer, NormStats, statistics_of
 from rlrc_ros.vla.config import VlaConfig
-from rlrc_training.data import DemonstrationError, load_episodes
+from rlrc_training.data import DemonstrationError, Episode, load_episodes
 from rlrc_training.grounding import Questions
 from rlrc_training.sft_config import SftConfig
 from tokenizers import Tokenizer
 from tqdm import tqdm
+
+
+@dataclass(frozen=True)
+class Answers:
+    """R answers to sentences, each about a picture."""
+
+    picture: np.ndarray
+    """(R,) index into Frames.images."""
+    action_ids: np.ndarray
+    """(R, T x 7)"""
+    actions: np.ndarray
+    """(R, T x 7)"""
+    positions_m: np.ndarray
+    """(R, 9) object, plate, end effector."""
+    instruction: np.ndarray
+    """(R,) index into Frames.prompts."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +74,25 @@ class Frames:
     """(N,) index of the folder that a frame came from."""
     episode: np.ndarray
     """(N,) which episode a frame is of, counted from 0."""
+    others: Answers | None = None
+    """What the expert said to other sentences about the same pictures, picture by picture."""
+
+    def answers(self, rows: np.ndarray) -> Answers:
+        """Return some answers: rows below N are the frames' own, those from N on `others`."""
+        count = len(self.images)
+        if self.others is None:
+            return Answers(rows, self.action_ids[rows], self.actions[rows],
+                           self.positions_m[rows], self.instruction[rows])
+        own, other = rows < count, np.where(rows < count, 0, rows - count)
+
+        def pick(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+            picked = mine[np.where(own, rows, 0)]
+            picked[~own] = theirs[other[~own]]
+            return picked
+
+        names = ('action_ids', 'actions', 'positions_m', 'instruction')
+        return Answers(pick(np.arange(count), self.others.picture), *(
+            pick(getattr(self, name), getattr(self.others, name)) for name in names))
 
 
 def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
@@ -69,8 +104,14 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
     :raises DemonstrationError: none there, actions of another dimension, or no positions where
         auxiliary_weight asks for them
     """
+    if config.sentences > 1 and vla.action.horizon > 1:
+        raise DemonstrationError(
+            f'sentences {config.sentences} asks for answers that nobody acted on, so none follows '
+            f'from them; the model answers {vla.action.horizon} actions at once. Set '
+            '--sentences 1 or --action-horizon 1')
     actions, positions, instruction, folder, sentences = [], [], [], [], {}
     things: list[tuple[tuple[str, ...], np.ndarray | None]] = []
+    others = _Others()
     episodes, pictures = 0, Pictures()
     for index, path in enumerate(config.data):
         for episode in tqdm(load_episodes([path], config.episodes, config.camera),
@@ -89,6 +130,8 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
                     f'seed {episode.seed} of {path} is scattered states, of which none follows '
                     f'from another; the model answers {vla.action.horizon} actions at once. '
                     'Leave that folder away or set --action-horizon 1')
+            if config.sentences > 1:
+                others.add(episode, pictures.count, sentences)
             pictures.add(images.prepare(image, vla) for image in episode.images)
             actions.append(episode.actions)
             positions.append(episode.positions_m)
@@ -103,15 +146,17 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
         raise ValueError(f'dataset_name {config.dataset_name!r} is not in {config.init}; it has: '
                          f'{", ".join(statistics)}. Set --dataset-name {next(iter(statistics))}')
     chunks = action_chunks(flat, [len(each) for each in actions], vla.action.horizon)
-    normalised = NormStats.from_json(statistics[config.dataset_name]).normalise(chunks)
-    normalised = normalised.reshape(len(flat), -1)
+    stats, tokenize = NormStats.from_json(statistics[config.dataset_name]), ActionTokenizer(
+        vla.action).encode
+    normalised = stats.normalise(chunks).reshape(len(flat), -1)
     kinds, kinds_m = _by_kind(things, [len(each) for each in actions])
     frames = Frames(
-        pictures.all(), ActionTokenizer(vla.action).encode(normalised), normalised,
+        pictures.all(), tokenize(normalised), normalised,
         np.concatenate(positions), kinds, kinds_m, np.concatenate(instruction),
         tuple(tuple(prompt.encode(sentence, tokenizer, vla)) for sentence in sentences),
         Questions(tuple(sentences), kinds, tokenizer, vla),
-        np.concatenate(folder), np.repeat(np.arange(episodes), [len(each) for each in actions]))
+        np.concatenate(folder), np.repeat(np.arange(episodes), [len(each) for each in actions]),
+        others.all(stats, tokenize))
     return frames, statistics
 
 
@@ -124,6 +169,37 @@ def _by_kind(things: list[tuple[tuple[str, ...], np.ndarray | None]],
         for column, name in enumerate(names):
             places[end - length:end, kinds.index(name)] = places_m[:, column, :2]
     return kinds, places
+
+
+class _Others:
+    """Answers to other sentences on their way into one array each."""
+
+    def __init__(self) -> None:
+        self._picture, self._instruction, self._actions, self._positions = [], [], [], []
+
+    def add(self, episode: Episode, first: int, sentences: dict[str, int]) -> None:
+        """Append an episode's; its first picture is the `first` of all."""
+        if not episode.others:
+            return
+        actions = np.stack([each.actions for each in episode.others], axis=1)  # (T, S, 7)
+        positions = np.stack([each.positions_m for each in episode.others], axis=1)
+        names = np.array([sentences.setdefault(each.instruction, len(sentences))
+                          for each in episode.others])
+        frame, sentence = np.nonzero(~np.isnan(actions[..., 0]))
+        self._picture.append(first + frame)
+        self._instruction.append(names[sentence])
+        self._actions.append(actions[frame, sentence])
+        self._positions.append(positions[frame, sentence])
+
+    def all(self, stats: NormStats,
+            tokenize: Callable[[np.ndarray], np.ndarray]) -> Answers | None:
+        """Return all of them, normalised and as tokens; None: there are none."""
+        if not self._actions:
+            return None
+        actions = stats.normalise(np.concatenate(self._actions))
+        return Answers(
+            np.concatenate(self._picture), tokenize(actions), actions,
+            np.concatenate(self._positions), np.concatenate(self._instruction))
 
 
 class Pictures:
@@ -140,6 +216,11 @@ class Pictures:
             self._shape = each.shape
             self._file.write(each.tobytes())
             self._count += 1
+
+    @property
+    def count(self) -> int:
+        """Return how many there are so far."""
+        return self._count
 
     def all(self) -> np.ndarray:
         """Return every image (N, H, W, 3); a set larger than the memory is read as it is used."""
@@ -165,7 +246,26 @@ def action_chunks(actions: np.ndarray, lengths: list[int], horizon: int) -> np.n
 
 
 def draw(frames: Frames, config: SftConfig, rng: np.random.Generator) -> np.ndarray:
-    """Draw the rows (batch_size,) of a batch: any frame alike, or folders by their weights."""
+    """
+    Draw the answers (batch_size,) of a batch, see Frames.answers().
+
+    Frames are any alike, or folders by their weights; with `sentences` S each brings its own
+    sentence and up to S - 1 others, and so many fewer pictures fill a batch.
+    """
+    rows = _draw_frames(frames, config, rng)
+    if frames.others is None:
+        return rows
+    first, end = np.searchsorted(frames.others.picture, [rows, rows + 1])
+    told: list[int] = []
+    for row, low, high in zip(rows, first, end):
+        count = min(config.sentences - 1, high - low)
+        told += [row, *(len(frames.images) + low + rng.choice(high - low, count, replace=False))]
+        if len(told) >= config.batch_size:
+            break
+    return np.array(told[:config.batch_size])
+
+
+def _draw_frames(frames: Frames, config: SftConfig, rng: np.random.Generator) -> np.ndarray:
     if not config.data_weights:
         return rng.integers(len(frames.images), size=config.batch_size)
     weights = np.array(config.data_weights) / sum(config.data_weights)

@@ -54,6 +54,9 @@ class SftConfig:
     """Optimiser steps in all."""
     batch_size: int = 64
     """Frames in a step."""
+    sentences: int = 1
+    """Sentences asked about a picture, where the demonstrations answer more than their own: fewer
+    pictures a batch, and the words alone tell their answers apart."""
     learning_rate: float = 1e-3
     """Peak of AdamW's rate, after the warm-up and before the cosine decay to a hundredth."""
     warmup_steps: int = 200
@@ -117,7 +120,7 @@ class SftConfig:
         if self.init is None and self.preset not in PRESETS:
             raise ValueError(f'preset {self.preset!r} is not known; '
                              f'there are: {", ".join(PRESETS)}')
-        for name in ('steps', 'batch_size', 'eval_every', 'save_every', 'processes'):
+        for name in ('steps', 'batch_size', 'sentences', 'eval_every', 'save_every', 'processes'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
         for name in ('lora_rank', 'distill_weight', 'action_horizon'):

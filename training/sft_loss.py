@@ -22,10 +22,11 @@ a dense teacher, and an auxiliary head can regress positions from the image toke
 A model that decodes in parallel gets the same loss on its slots: gather_hidden() reads them, and
 no teacher-forced token enters it.
 
-Legend: B rows, K targets (the action tokens, 7 an action, and the end token), V vocabulary, P
-patches.
+Legend: B rows, P pictures, K targets (the action tokens, 7 an action, and the end token), V
+vocabulary.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +35,7 @@ from rlrc_ros.vla.actions import ActionTokenizer
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.model import Vla
 from rlrc_training.augmentation import jitter, jitter_factors, openvla_augment, openvla_factors
-from rlrc_training.frames import Frames
+from rlrc_training.frames import Answers, Frames
 from rlrc_training.grounding import AuxiliaryHead, decided_loss, named_loss, seen_loss
 from rlrc_training.sft_config import SftConfig
 import torch
@@ -99,20 +100,26 @@ class Batch:
         return Batch(self.rows[which], changes, chance)
 
     def pictures(self, frames: Frames) -> torch.Tensor:
-        """Return the changed images uint8 (B, H, W, 3)."""
-        pictures = torch.from_numpy(frames.images[self.rows])
+        """Return the changed images uint8 (B, H, W, 3) that the rows are about."""
+        pictures = torch.from_numpy(frames.images[frames.answers(self.rows).picture])
         if self.changes is None:
             return pictures
         if self.changes.dim() == 2:
             return openvla_augment(pictures, self.changes)
         return jitter(pictures, self.changes)
 
+    def once(self, frames: Frames) -> tuple['Batch', torch.Tensor]:
+        """Return one row for each picture (P), and which of them each row is about (B,)."""
+        _, first, back = np.unique(
+            frames.answers(self.rows).picture, return_index=True, return_inverse=True)
+        return self.part(first), torch.from_numpy(back)
 
-def teacher_forced(frames: Frames, rows: np.ndarray,
+
+def teacher_forced(answers: Answers, prompts: Sequence[tuple[int, ...]],
                    vla: VlaConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return input_ids (B, T), where the targets stand in them (B, K), and the targets (B, K)."""
-    sequences = [[*frames.prompts[frames.instruction[row]], *frames.action_ids[row].tolist(),
-                  vla.eos_token_id] for row in rows]
+    sequences = [[*prompts[sentence], *ids.tolist(), vla.eos_token_id]
+                 for sentence, ids in zip(answers.instruction, answers.action_ids)]
     input_ids, lengths = prompt.pad(sequences, vla.pad_token_id)
     count = vla.action_tokens + 1
     where = lengths[:, None] - count + torch.arange(count)[None]
@@ -153,54 +160,59 @@ def token_losses(vla: VlaConfig, logits: torch.Tensor, targets: torch.Tensor, so
 
 
 def _position_loss(model: Vla, auxiliary: AuxiliaryHead, config: SftConfig, frames: Frames,
-                   batch: Batch, patches: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
-    """Ask the head's questions (grounding.py) of a batch."""
-    device, rows, places_m = state.device, batch.rows, frames.kinds_m[batch.rows]
-    loss = decided_loss(auxiliary, state, torch.from_numpy(frames.positions_m[rows]).to(device))
-    if not auxiliary.kinds:
-        return loss
-    kinds_m = torch.from_numpy(places_m).to(device)
-    loss = loss + seen_loss(auxiliary, patches, kinds_m)
+                   once: Batch, patches: torch.Tensor) -> torch.Tensor:
+    """Ask the head's questions of pictures (grounding.py); patches (P, patches, E)."""
+    pictures = frames.answers(once.rows).picture
+    places_m = frames.kinds_m[pictures]
+    kinds_m = torch.from_numpy(places_m).to(patches.device)
+    loss = seen_loss(auxiliary, patches, kinds_m)
     if model.config.parallel is not None:  # sees the whole prompt at once, by other masks
         return loss
     asked = [frames.questions.ask(*each) for each in zip(
-        frames.instruction[rows], ~np.isnan(places_m[..., 0]), batch.chance.numpy())]
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == 'bf16'):
+        frames.instruction[pictures], ~np.isnan(places_m[..., 0]), once.chance.numpy())]
+    with torch.autocast(patches.device.type, torch.bfloat16, enabled=config.precision == 'bf16'):
         return loss + named_loss(auxiliary, model, patches, kinds_m, asked)
 
 
 def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, frames: Frames,
                batch: Batch, soft: torch.Tensor, device: torch.device,
                teacher: Vla | None = None) -> Losses:
-    """Run a batch (B rows) through the model and compare with its actions."""
-    vla, rows = model.config, batch.rows
-    pixels = images.to_pixels(batch.pictures(frames).to(device), vla.towers)
+    """Run a batch (B rows about P pictures) through the model and compare with its actions."""
+    vla, answers = model.config, frames.answers(batch.rows)
+    once, back = batch.once(frames)
+    back = back.to(device)
+    pixels = images.to_pixels(once.pictures(frames).to(device), vla.towers)
     pixels = pixels.to(next(model.parameters()).dtype)
-    input_ids, where, targets = (each.to(device) for each in teacher_forced(frames, rows, vla))
+    input_ids, where, targets = (
+        each.to(device) for each in teacher_forced(answers, frames.prompts, vla))
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == 'bf16'):
-        patches = model.encode_image(pixels)
-        hidden = model.gather_hidden(patches, input_ids, where)  # (B, K, E)
+        patches = model.encode_image(pixels)  # (P, patches, E)
+        hidden = model.gather_hidden(patches[back], input_ids, where)  # (B, K, E)
         logits = model.language_model.lm_head(hidden)
-    answers = None
+    taught = None
     if teacher is not None:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16,
                                              enabled=config.precision == 'bf16'):
-            answers = teacher.action_logits(teacher(
-                pixels.to(next(teacher.parameters()).dtype), input_ids, where[:, :-1])
-            ).float().softmax(-1)
+            seen = teacher.encode_image(pixels.to(next(teacher.parameters()).dtype))
+            taught = teacher.action_logits(teacher.gather_hidden(
+                seen[back], input_ids, where[:, :-1])).float().softmax(-1)
     token_loss, action_logprobs = token_losses(
-        vla, logits, targets, soft, answers, config.distill_weight)
+        vla, logits, targets, soft, taught, config.distill_weight)
     action = token_loss.mean()
 
     position = torch.zeros((), device=device)
     if auxiliary is not None:
-        position = _position_loss(model, auxiliary, config, frames, batch, patches, hidden[:, 0])
+        position = decided_loss(
+            auxiliary, hidden[:, 0], torch.from_numpy(answers.positions_m).to(device))
+        if auxiliary.kinds:
+            position = position + _position_loss(
+                model, auxiliary, config, frames, once, patches)
     with torch.no_grad():
         low_id = vla.action.vocab_end - vla.action.bins
         best = action_logprobs.argmax(-1)
         centers = torch.from_numpy(ActionTokenizer(vla.action).decode(
             (best + low_id).cpu().numpy())).to(device)
-        l1 = (centers - torch.from_numpy(frames.actions[rows]).to(device)).abs().mean()
+        l1 = (centers - torch.from_numpy(answers.actions).to(device)).abs().mean()
         accuracy = (best + low_id == targets[:, :-1]).float().mean()
     total = action + config.auxiliary_weight * position
     return Losses(total, action.detach(), position.detach(), accuracy, l1.float())

@@ -123,3 +123,48 @@ def test_a_set_that_cannot_be_arranged_is_refused(world):
     """The small task keeps everything on a shelf."""
     with pytest.raises(ValueError, match="'ind' cannot be scattered"):
         next(scattered(world, SEED, 'ind', 1))
+
+
+def test_other_sentences_see_the_same_moment(states, world):
+    """Free fingers may be told all four; a full hand the other receptacle; what is done, none."""
+    wanted = {'first': 3, 'way': 3, 'near': 3, 'holding': 1, 'released': 0}
+    objects = [world.placement.object_name, world.placement.extras[0].name]
+    receptacles = [world.placement.receptacle_name, world.placement.extras[1].name]
+    for state in states:
+        assert len(state.others) == wanted[state.moment], state.moment
+        for thing in objects:
+            for place in receptacles:
+                truth = state.others.get(f'put {thing} on {place}')
+                if truth is None:
+                    continue
+                np.testing.assert_array_equal(truth.ee_position_m, state.truth.ee_position_m)
+                np.testing.assert_allclose(
+                    truth.plate_position_m, state.things_m[place], atol=1e-6)
+                # The middle of its box, not of its frame: a carrot's are 1 cm apart.
+                assert np.linalg.norm(
+                    truth.object_position_m - state.things_m[thing]) < 0.03, thing
+
+
+def test_what_is_told_decides_where_the_expert_goes(states):
+    """From the first pose every sentence leads to its own object; held, to its own receptacle."""
+    for state in states:
+        if state.moment not in ('first', 'holding'):
+            continue
+        for truth in (state.truth, *state.others.values()):
+            goal = (truth.plate_position_m if truth.is_grasped
+                    else truth.grip_m)[:2] - truth.ee_position_m[:2]
+            step = expert_action(truth).delta_xyz_m[:2]
+            if np.linalg.norm(goal) > 0.05:
+                assert step @ goal > 0.5 * np.linalg.norm(step) * np.linalg.norm(goal)
+
+
+def test_asking_for_others_leaves_the_episode_as_it_is(world):
+    """Sentence and truth are the episode's own again, also if the asking is given up half-way."""
+    world.reset(SEED, SET)
+    sentence, truth = world.instruction, world.truth()
+    asked = world.truth_of_others()
+    next(asked)
+    assert world.instruction != sentence
+    asked.close()
+    assert world.instruction == sentence
+    np.testing.assert_array_equal(world.truth().object_position_m, truth.object_position_m)

@@ -174,7 +174,7 @@ def _frame_sample(model: Vla, frames: Frames, row: np.ndarray, weights: torch.Te
     pixels = images.to_pixels(torch.from_numpy(frames.images[row]).to(reference.device),
                               vla.towers).to(reference.dtype)
     ids, where, targets = (each.to(reference.device)
-                           for each in teacher_forced(frames, row, vla))
+                           for each in teacher_forced(frames.answers(row), frames.prompts, vla))
     embeddings = model.embed(ids, model.encode_image(pixels))
 
     def loss(hidden: torch.Tensor) -> torch.Tensor:
