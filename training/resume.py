@@ -136,7 +136,7 @@ def load_state(folder: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
 def optimiser_tensors(optimiser: torch.optim.Optimizer,
                       named: Mapping[str, torch.nn.Parameter]
                       ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield AdamW's moments, or Muon's one, as `moment.parameter`."""
+    """Yield AdamW's moments as `moment.parameter`."""
     for name, each in named.items():
         for moment, value in optimiser.state.get(each, {}).items():
             yield f'{moment}.{name}', torch.as_tensor(value)
@@ -144,15 +144,9 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer,
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, named: Mapping[str, torch.nn.Parameter],
                       tensors: Mapping[str, torch.Tensor]) -> None:
-    """Give an optimiser the moments that optimiser_tensors() yielded of it."""
-    own = {id(each) for group in optimiser.param_groups for each in group['params']}
+    """Give AdamW the moments that optimiser_tensors() yielded."""
+    # The fused AdamW counts its steps on the device.
     for name, each in named.items():
-        if id(each) not in own:
-            continue
-        if f'momentum_buffer.{name}' in tensors:
-            optimiser.state[each] = {
-                'momentum_buffer': tensors[f'momentum_buffer.{name}'].to(each.device)}
-        # The fused AdamW counts its steps on the device.
         if f'exp_avg.{name}' in tensors:
             optimiser.state[each] = {
                 'step': tensors[f'step.{name}'].to(each.device),

@@ -57,15 +57,12 @@ class SftConfig:
     sentences: int = 1
     """Sentences asked about a picture, where the demonstrations answer more than their own: fewer
     pictures a batch, and the words alone tell their answers apart."""
-    optimizer: Literal['adamw', 'muon'] = 'adamw'
-    """`muon`: the blocks' matrices move by orthogonalised momentum (Jordan et al. 2024, scaled to
-    AdamW's step as in arXiv 2502.16982), the rest by AdamW; dearer steps, fewer of them."""
     learning_rate: float = 1e-3
-    """Peak of the rate, after the warm-up and before the cosine decay to a hundredth."""
+    """Peak of AdamW's rate, after the warm-up and before the cosine decay to a hundredth."""
     warmup_steps: int = 200
     """Steps of linear warm-up."""
     weight_decay: float = 0.05
-    """Decoupled, on matrices alone."""
+    """AdamW's, on matrices alone."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     ema_decay: float = 0.998
@@ -126,9 +123,6 @@ class SftConfig:
         for name in ('steps', 'batch_size', 'sentences', 'eval_every', 'save_every', 'processes'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
-        if self.optimizer == 'muon' and (self.lora_rank or self.shard or self.keep_zeros):
-            raise ValueError('optimizer muon moves whole matrices, all their entries at once: not '
-                             'with --lora-rank, --shard or --keep-zeros; take --optimizer adamw')
         for name in ('lora_rank', 'distill_weight', 'action_horizon'):
             if getattr(self, name) < 0:
                 raise ValueError(f'{name} must be 0 or more, got {getattr(self, name)}')

@@ -49,12 +49,6 @@ def _groups(parameters: Iterable[torch.nn.Parameter], decay: float) -> Iterator[
             yield {'params': group, 'weight_decay': decay if matrix else 0.0}
 
 
-def _is_block_matrix(name: str, parameter: torch.nn.Parameter) -> bool:
-    """Say whether it is a hidden layer's: no table of tokens or places, no convolution, no head."""
-    return parameter.dim() == 2 and any(
-        part in name for part in ('.layers.', '.blocks.', 'projector.'))
-
-
 class Trainer:
     """Model, averaged weights and optimiser, and how they are saved and restored."""
 
@@ -74,16 +68,9 @@ class Trainer:
             parameters |= {f'auxiliary.{name}': each
                            for name, each in self.auxiliary.named_parameters()}
         self._parameters, self._trained = parameters, trained
-        turned = {name: each for name, each in trained.items()
-                  if config.optimizer == 'muon' and _is_block_matrix(name, each)}
-        self.optimisers = [torch.optim.AdamW(
-            list(_groups((each for name, each in parameters.items() if name not in turned),
-                         config.weight_decay)),
-            lr=config.learning_rate, betas=(0.9, 0.95), fused=True)]
-        if turned:
-            self.optimisers.append(torch.optim.Muon(
-                list(turned.items()), config.learning_rate, config.weight_decay,
-                adjust_lr_fn='match_rms_adamw'))
+        self.optimiser = torch.optim.AdamW(
+            list(_groups(parameters.values(), config.weight_decay)),
+            lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
         self.averaged = {name: each.detach().clone() for name, each in trained.items()}
         self._kept = {name: each.detach() != 0 for name, each in parameters.items()
                       if each.dim() >= 2} if config.keep_zeros else {}
@@ -99,10 +86,9 @@ class Trainer:
         :return: the whole batch's losses, over all parts and ranks, and the gradient's norm
         :raises FloatingPointError: loss or gradient is not finite; the weights are as they were
         """
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
-                group['lr'] = learning_rate(self.step, self.config)
-            optimiser.zero_grad(set_to_none=True)
+        for group in self.optimiser.param_groups:
+            group['lr'] = learning_rate(self.step, self.config)
+        self.optimiser.zero_grad(set_to_none=True)
         device = next(iter(self._parameters.values())).device
         sums = torch.zeros(5, device=device)
         for share, compute in parts:
@@ -119,8 +105,7 @@ class Trainer:
                 f'loss is {float(total.total)} and its gradient {float(norm)} at step '
                 f'{self.step}; nothing of it was applied and the last state in '
                 f'{self.config.out / "state"} is good. Lower --learning-rate')
-        for optimiser in self.optimisers:
-            optimiser.step()
+        self.optimiser.step()
         with torch.no_grad():
             for name, kept in self._kept.items():
                 self._parameters[name].mul_(kept)
@@ -168,8 +153,7 @@ class Trainer:
         """
         tensors = {f'averaged.{name}': each for name, each in self.averaged.items()}
         tensors |= {f'weight.{name}': each for name, each in self._parameters.items()}
-        for optimiser in self.optimisers:
-            tensors |= dict(optimiser_tensors(optimiser, self._parameters))
+        tensors |= dict(optimiser_tensors(self.optimiser, self._parameters))
         tensors = gathered(tensors.items())
         if ranks.is_first():
             save_state(self.config.out / 'state', tensors,
@@ -187,8 +171,7 @@ class Trainer:
                 each.copy_(as_part_of(each, tensors[f'averaged.{name}']))
             for name, each in self._parameters.items():
                 each.copy_(as_part_of(each, tensors[f'weight.{name}']))
-        for optimiser in self.optimisers:
-            restore_optimiser(optimiser, self._parameters, tensors)
+        restore_optimiser(self.optimiser, self._parameters, tensors)
         self.step, self.best_success = progress['step'], progress['best_success']
         self._seconds_before, self._began_s = progress.get('seconds', 0.0), time.monotonic()
         return True

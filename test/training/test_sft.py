@@ -156,41 +156,6 @@ def test_adapters_train_in_bf16_beside_a_frozen_base_and_resume(tiny, demos, tmp
     assert again.restore() and again.step == 4
 
 
-def test_muon_turns_block_matrices_alone_and_resumes(tiny, demos, tmp_path):
-    """Its step has all directions at one length; saved and restored, the next step is the same."""
-    config = _config(demos, tmp_path, init=tiny, optimizer='muon', learning_rate=1e-2,
-                     weight_decay=0.0)
-    model, tokenizer, _, _ = open_model(config, CPU)
-    frames, _ = load_frames(config, model.config, tokenizer)
-    soft = soft_targets(model.config, 0.0)
-
-    def step(trainer: Trainer) -> None:
-        batch = Batch(np.arange(6), None)
-        trainer.update([(1.0, lambda: batch_loss(
-            trainer.model, None, config, frames, batch, soft, CPU))])
-
-    trainer = Trainer(config, model, CPU)
-    before = {name: each.detach().clone() for name, each in model.named_parameters()}
-    step(trainer)
-    moved = {name: each.detach() - before[name] for name, each in model.named_parameters()}
-    layer = 'language_model.model.layers.0.'
-    for name, is_turned in ((layer + 'mlp.up_proj.weight', True),
-                            (layer + 'self_attn.o_proj.weight', True),
-                            ('language_model.lm_head.weight', False)):
-        lengths = torch.linalg.svdvals(moved[name])
-        lengths = lengths[:model.config.decoder.hidden_size // 2] / lengths[0]
-        assert bool(lengths[-1] > 0.4) is is_turned, (name, lengths[-1])
-    trainer.save()
-    twin = Trainer(config, open_model(config, CPU)[0], CPU)
-    assert twin.restore()
-    for each in (trainer, twin):
-        step(each)
-    for name, each in model.named_parameters():
-        assert torch.equal(each, dict(twin.model.named_parameters())[name]), name
-    with pytest.raises(ValueError, match='optimizer muon moves whole matrices'):
-        replace(config, lora_rank=4)
-
-
 def test_bf16_of_the_whole_model_stays_near_fp32(tiny, demos, tmp_path):
     """Losses agree within bf16's rounding; weights are fp32."""
     losses = []
