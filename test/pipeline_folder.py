@@ -87,6 +87,7 @@ def make_pipeline_folder(out: Path, rows: tuple[str, ...] = ('chain',), episodes
         elif stage.verb == 'timing':
             write_json(stage.out / 'timing.json', {
                 'rows': timing, 'machine': 'a machine', 'dtype': 'bfloat16', 'busy': 0.5,
+                'commit': COMMIT,
                 'config': {'blocks': 5, 'steps': 40}})
         else:
             stage.product.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +107,7 @@ def make_pipeline_folder(out: Path, rows: tuple[str, ...] = ('chain',), episodes
             'stage': stage.name, 'verb': stage.verb, 'state': DONE if product else BEGUN,
             'options': {'names': stage.options.get('names', ())},
             'inputs': {key: records.hashes.of(each) for key, each in stage.inputs.items()},
-            'commit': COMMIT,
+            'commit': COMMIT, 'command': stage.command,
             'sources': [{'commit': COMMIT, 'code': '1'}], 'packages': {'torch': '2.13.0'},
             'machine': 'a machine', 'seconds': 60.0 * number, 'starts': 1, 'product': product})
     for name in ('dense', 'rlrc'):

@@ -103,6 +103,10 @@ def add_up(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
+PIECE = 8_000_000
+"""Numbers of a gradient that travel in one message."""
+
+
 def add_up_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     """Add up the gradients over the ranks; a rank without a sample counts as zero."""
     if not distributed.is_initialized():
@@ -112,12 +116,25 @@ def add_up_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
               if each.requires_grad and not isinstance(each, DTensor)]
     flags = add_up(torch.tensor([float(each.grad is not None) for each in wanted],
                                 device=wanted[0].device))
-    for each, count in zip(wanted, flags.tolist()):
-        if not count:  # no rank used it: the optimiser leaves it alone, as on one process
-            continue
+    # What no rank used the optimiser leaves alone, as on one process.
+    used = [each for each, count in zip(wanted, flags.tolist()) if count]
+    # In pieces: a message a tensor is slow, all in one would hold the gradients twice.
+    pieces: list[list[torch.nn.Parameter]] = []
+    room = 0
+    for each in used:
         if each.grad is None:
             each.grad = torch.zeros_like(each)
-        distributed.all_reduce(each.grad)
+        if (not pieces or each.numel() > room
+                or each.grad.dtype != pieces[-1][0].grad.dtype):
+            pieces.append([])
+            room = PIECE
+        pieces[-1].append(each)
+        room -= each.numel()
+    for piece in pieces:
+        flat = torch.cat([each.grad.flatten() for each in piece])
+        distributed.all_reduce(flat)
+        for each, part in zip(piece, flat.split([each.numel() for each in piece])):
+            each.grad.copy_(part.view_as(each))
 
 
 def gather(tensor: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,8 @@ The result of a pipeline as one page that opens offline: `rlrc report runs/nano`
 
 Reads what `rlrc pipeline` wrote (whatever is there so far: what is missing is called so, and so is
 what was measured on a checkpoint that has been made again since) and
-writes OUT/NAME.html, with everything inside it, and its twin OUT/NAME.md with OUT/NAME/: goals,
+writes OUT/NAME.html, with everything inside it, and its twin OUT/NAME.md with OUT/NAME/ (pictures,
+and rows.json, what every row measured, which a later report takes by --rows): goals,
 the table, stage by stage, success against memory and latency, learning curves, axes, episodes as
 strips, wall-clock, commands, versions. Writes each measured checkpoint's model card as well.
 
@@ -37,6 +38,7 @@ from rlrc_training.model_card import write_card
 from rlrc_training.reporting.cells import NOT_MEASURED, OUTDATED, RowResult
 from rlrc_training.reporting.config import PageConfig, ReportConfig
 from rlrc_training.reporting.figures import axis_bars, learning, planes, stage_bars, strips
+from rlrc_training.reporting.kept import FILE, write_kept
 from rlrc_training.reporting.page import (
     as_html,
     as_markdown,
@@ -122,6 +124,23 @@ def _reuse(result: PipelineResult) -> str:
             f'published reuse{timed}, whatever the images show. ')
 
 
+def _apart(result: PipelineResult) -> str:
+    """Return which times were taken in other turns than those of this pipeline, if any were."""
+    found: dict[str, list[str]] = {}
+    for each in result.rows:
+        if each.turns:
+            turns = (f'on {each.turns["machine"]}, {each.turns["dtype"]}, '
+                     f'{each.turns["config"]["blocks"]} blocks of {each.turns["config"]["steps"]} '
+                     f'steps, commit {each.turns["commit"]}')
+            found.setdefault(turns, []).append(
+                f'{each.row.words} {each.timing["of_first"]:.2f}')
+    if not found:
+        return ''
+    return ('Not all rows were timed in the same turns, so their milliseconds met different '
+            'hours; as a ratio to the dense policy in their own turns: ' + '; '.join(
+                f'{turns}: {", ".join(rows)}' for turns, rows in found.items()) + '. ')
+
+
 def _below_table(result: PipelineResult) -> str:
     plan, timing = result.plan, result.timing
     words = ('Success at some step of 80 (below: at the last one). IND is '
@@ -142,7 +161,7 @@ def _below_table(result: PipelineResult) -> str:
                       'is in every group: ' + ', '.join(
                           f'{name} {each["of_first"]:.2f}'
                           for name, each in timing['rows'].items()) + '. ')
-    words += _reuse(result)
+    words += _apart(result) + _reuse(result)
     played = {each.arithmetic: each.row.words for each in result.rows if each.arithmetic}
     if len(played) > 1:
         words += ('Rows were played in different arithmetic, which pairing by seed does not undo: '
@@ -161,6 +180,14 @@ def _given_seconds(stage: dict) -> float | None:
     return next((stage[key] for key in ('train_seconds', 'seconds') if key in stage), None)
 
 
+def _kept_stages(result: PipelineResult) -> dict[str, tuple[str, float, int, list[dict]]]:
+    """Return the stages of rows that other runs measured: verb, seconds, starts, sources."""
+    shown = {each.row.name for each in result.rows if each.row.name in result.kept}
+    return {stage['name']: (stage['verb'], stage['seconds'], stage['starts'], row.sources)
+            for name, row in result.kept.items() if name in shown for stage in row.stages
+            if stage['name'] not in result.records}
+
+
 def _wall_clock(result: PipelineResult) -> Table:
     rows = []
     for number, stage in enumerate(result.given, 1):
@@ -172,6 +199,9 @@ def _wall_clock(result: PipelineResult) -> Table:
              'done' if record['state'] == 'done' else 'not finished',
              ', '.join(dict.fromkeys(each.commit for each in sources_of(record))))
             for name, record in result.records.items()]
+    rows += [(f'kept: {name}', verb, in_words(seconds), str(starts), 'measured in another run',
+              ', '.join(each['commit'] for each in sources))
+             for name, (verb, seconds, starts, sources) in _kept_stages(result).items()]
     own, given = wall_clock(result.records), sum(
         _given_seconds(each) or 0.0 for each in result.given)
     rows.append(('all of the pipeline', '', in_words(own), '', '', ''))
@@ -186,7 +216,13 @@ def _commands(result: PipelineResult) -> Code:
     given = [each['command'] for each in result.given if each.get('command')]
     lines = [f'# {result.plan["dense"]} was given; its provenance.json says:', *given,
              '# and from it:'] if given else []
-    return Code('\n'.join([*lines, *(each['command'] for each in result.plan['stages'])]))
+    own = dict.fromkeys(each['command'] for each in result.plan['stages'])
+    kept = dict.fromkeys(stage['command'] for row in result.kept.values() for stage in row.stages
+                         if stage['command'] not in own)
+    if kept:
+        kept = ['# rows that other runs measured, from the same dense policy:', *kept,
+                '# this run:']
+    return Code('\n'.join([*lines, *kept, *own]))
 
 
 def _given(plan: dict) -> str:
@@ -255,7 +291,10 @@ def report(config: ReportConfig) -> Path:
 
     :raises ValueError: no pipeline's folder, or results that do not belong together
     """
-    result = read_pipeline(config.folder, config.allow_commit)
+    if config.rows and not config.rows.is_file():
+        raise ValueError(f'there is no file {config.rows}; leave --rows away, or name the '
+                         'rows.json beside an earlier report')
+    result = read_pipeline(config.folder, config.allow_commit, config.rows)
     notes = config.notes or config.folder / 'notes.txt'
     if config.notes and not config.notes.is_file():
         raise ValueError(f'there is no file {config.notes}; leave --notes away, or write it')
@@ -267,8 +306,11 @@ def report(config: ReportConfig) -> Path:
     title = config.title or f'RLRC end to end: {config.stem}'
     config.out.mkdir(parents=True, exist_ok=True)
     twin: list[str] = []
-    write_folder(config.out / config.stem,
-                 lambda folder: twin.append(as_markdown(title, blocks, folder)))
+
+    def beside(folder: Path) -> None:
+        twin.append(as_markdown(title, blocks, folder))
+        write_kept(folder / FILE, result.dense, result.kept)
+    write_folder(config.out / config.stem, beside)
     twin = [twin[0].replace(f'.{config.stem}.partial/', f'{config.stem}/')]
     for suffix, text in (('html', as_html(title, blocks)), ('md', twin[0])):
         partial = config.out / f'{config.stem}.{suffix}.partial'

@@ -84,3 +84,5 @@ class RowResult:
     """What the policy was multiplied in while its episodes were played."""
     reused: dict | None = None
     """VLA-Cache's `mean_share` of patches over `steps` that were played, where that was noted."""
+    turns: dict | None = None
+    """Of its timing (`machine`, `dtype`, `busy`, `config`), where another run took it."""

@@ -40,6 +40,9 @@ class ReportConfig:
     allow_commit: tuple[str, ...] = ()
     """States of the source whose results may stand beside others: the code's hash as the refusal
     names it, or a commit without edits."""
+    rows: Path | None = None
+    """rows.json of an earlier report on the same dense policy: what it measured and this folder
+    has not is shown too."""
     cards: bool = True
     """Write README.md, the model card, into the checkpoints of dense, RLRC and RLRC-4bit."""
 

@@ -97,6 +97,23 @@ class PipelineFolder:
             return Path(self._stages[stage]['product'])
         return self.given_policy() if stage == 'dense' else None
 
+    def content(self, stage: str) -> str | None:
+        """Return the hash of what a stage made, or of what was given for it; None: not there."""
+        folder = self.product(stage)
+        return ((folder and self.hashes.of(folder))
+                or self.records.get(stage, {}).get('product'))
+
+    def stages_of(self, row: str) -> list[str]:
+        """Return the recorded stages that made a row and measured it, in the plan's order."""
+        wanted, todo = set(), [f'evaluate-{row}', f'axes-{row}']
+        while todo:
+            name = todo.pop()
+            if name in self._stages and name not in wanted:
+                wanted.add(name)
+                todo += [self._makers[each] for each in self._stages[name]['inputs'].values()
+                         if each in self._makers]
+        return [name for name in self._stages if name in wanted and name in self.records]
+
     def results(self, name: str, file: str) -> dict | None:
         """
         Return what a stage measured, None where it is not done.

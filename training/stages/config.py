@@ -20,6 +20,8 @@ import os
 from pathlib import Path
 from typing import Annotated
 
+from rlrc_training.content_hash import Hashes
+from rlrc_training.reporting.kept import read_kept
 from rlrc_training.stages.plan import INPUTS, Order
 from rlrc_training.stages.presets import SETTINGS
 from rlrc_training.table_rows import choose_rows
@@ -60,6 +62,9 @@ class PipelineConfig:
     """Checkpoint that the dense policy is trained from."""
     rows: tuple[str, ...] = ('all',)
     """Rows of the table: `all`, `chain` (RLRC's own stages), or their names."""
+    keep: Path | None = None
+    """rows.json beside an earlier report: rows that it has measured, from this --dense, are not
+    made and measured again, and the new report shows them."""
     episodes: int = 500
     """Paired seeds of each cell."""
     axis_episodes: int = 100
@@ -90,6 +95,9 @@ class PipelineConfig:
             raise ValueError(f'preset {self.preset!r} is not known; there are: '
                              f'{", ".join(SETTINGS)}')
         choose_rows(self.rows)
+        if self.keep is not None and not (self.dense and self.keep.is_file()):
+            raise ValueError(f'keep {self.keep} names a file, rows.json beside a report, and '
+                             'wants --dense, the policy that its rows were made from')
         if self.episodes < 1 or min(self.axis_episodes, self.strips, self.processes,
                                     self.threads) < 0:
             raise ValueError(
@@ -100,7 +108,7 @@ class PipelineConfig:
             raise ValueError('preset openvla-7b starts from weights that you have: give --init '
                              'FOLDER (an official OpenVLA), or --dense FOLDER (fine-tuned)')
         self.overrides  # made here for its own bounds
-        for name in ('out', 'dense', 'init', 'results'):
+        for name in ('out', 'dense', 'init', 'results', 'keep'):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, usual(getattr(self, name)))
         object.__setattr__(self, 'data', tuple(map(usual, self.data)))
@@ -136,8 +144,11 @@ class PipelineConfig:
     @property
     def order(self) -> Order:
         """Return what the plan is made from."""
+        kept = read_kept(self.keep, Hashes().of(self.dense)) if self.keep else {}
+        rows = tuple(row for row in choose_rows(self.rows)
+                     if row.name == 'dense' or row.name not in kept)
         return Order(
-            self.preset, self.folder, choose_rows(self.rows), self.results, self.data, self.dense,
+            self.preset, self.folder, rows, self.results, self.data, self.dense,
             self.init, self.episodes, self.axis_episodes, self.strips, self.overrides,
             self.allow_commit, {'device': self.device, 'processes': self.processes,
-                                'threads': self.threads})
+                                'threads': self.threads}, self.keep, tuple(kept))

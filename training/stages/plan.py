@@ -155,6 +155,10 @@ class Order:
     """For the report, too."""
     machine: dict[str, object] = field(default_factory=dict)
     """`device`, `processes`, `threads`, for the verbs that have them."""
+    keep: Path | None = None
+    """For the report: rows.json of an earlier one."""
+    kept: tuple[str, ...] = ()
+    """Names of the rows that it has, which are not measured again."""
 
 
 class _Plan:
@@ -252,6 +256,8 @@ class _Plan:
         order = self.order
         sets = ','.join((self.settings.ind_set, self.settings.ood_set))
         for row in rows:
+            if row.name in order.kept:
+                continue
             chosen = {'checkpoint': self.make(row.stage), 'episode_set': sets,
                       'episodes': order.episodes, 'videos': 0}
             if row.runtime != 'eager':
@@ -264,7 +270,7 @@ class _Plan:
     def axes(self, rows: Iterable[Row]) -> None:
         """Add evaluations on every further axis, where there are any."""
         for row in rows if self.order.axis_episodes and self.settings.axes else ():
-            if row.group in ('dense', 'rlrc'):
+            if row.group in ('dense', 'rlrc') and row.name not in self.order.kept:
                 self.add(f'axes-{row.name}', 'evaluate', ['evaluate'],
                          self.order.out / 'axes' / row.name, checkpoint=self.make(row.stage),
                          episode_set=','.join(self.settings.axes),
@@ -298,7 +304,7 @@ def make_plan(order: Order) -> list[Stage]:
     plan.axes(order.rows)
     plan.time('timing', order.rows)
     plan.add('report', 'report', ['report'], order.results, folder=order.out,
-             allow_commit=order.allow_commit)
+             allow_commit=order.allow_commit, rows=order.keep)
     groups = {each.name for each in fields(Settings)} | {stage.name for stage in plan.stages}
     for name in order.overrides:
         if name not in groups:
