@@ -46,17 +46,20 @@ DETOUR = 0.3
 """Share of ways that begin anywhere, not at the first pose."""
 ANYWHERE_M = ((0.12, -0.18, 0.04), (0.46, 0.20, 0.20))
 """Corners of the box that such ways begin in: over the table's part in view."""
-LOWERED = 0.5
-"""Share of held moments over the receptacle, on the way down."""
+LOWERED, TAKEN = 0.4, 0.25
+"""Shares of held moments over the receptacle, on the way down, and where the object lay, with
+fingers that have just closed: a picture tells it from the moment before by the fingers alone."""
 XY_NOISE_M, HEIGHT_NOISE_M, YAW_NOISE_RAD, TILT_NOISE_RAD = 0.018, 0.010, 0.12, 0.03
 NEAR_XY_M, NEAR_HEIGHT_M, RELEASED_XY_M = 0.010, 0.025, 0.010
 LOWERED_XY_M = 0.02
+TAKEN_XY_M, TAKEN_HEIGHT_M = 0.004, 0.008
 CLIMB = 2.0
 """Metres up per metre aside while the object is taken away from where it lay."""
 HELD_SHIFT_M = 0.005
 """How far from the middle a thing is held, along the fingers' faces."""
-CLOSING = 0.25
-"""Share of moments near the object with the fingers on their way."""
+CLOSING, CLOSING_GAP_M = 0.25, 0.004
+"""Share of moments near the object with the fingers on their way, and how far they still are from
+it at least: nearer, the picture is that of a held object, and the answer another."""
 TRIES = 50
 """Poses are drawn anew where the arm cannot reach; so often at most."""
 
@@ -192,7 +195,8 @@ def _near(plain: Arrangement, task: _Task,
     """Stand about the object, with open fingers or with fingers on their way."""
     fingers = FINGER_OPEN_M
     if rng.random() < CLOSING:
-        fingers = float(rng.uniform(task.width_m, FINGER_OPEN_M))
+        least = min(task.width_m + CLOSING_GAP_M, FINGER_OPEN_M)
+        fingers = float(rng.uniform(least, FINGER_OPEN_M))
     raised = task.grip.copy()
     raised[2, 3] += abs(rng.normal(0, NEAR_HEIGHT_M))
     return replace(plain, finger_m=fingers), _shaken(raised, NEAR_XY_M, rng)
@@ -200,13 +204,17 @@ def _near(plain: Arrangement, task: _Task,
 
 def _holding(plain: Arrangement, task: _Task,
              rng: np.random.Generator) -> tuple[Arrangement, np.ndarray]:
-    """Carry the object: somewhere between where it lay and the receptacle, or down onto it."""
+    """Take the object, carry it to the receptacle, or lower it onto that."""
     name, grip, plate = plain.placement.object_name, task.grip[:3, 3], task.plate_m
     lift = plate[2] + 0.005 + grip[2]
-    if rng.random() < LOWERED:
+    part = rng.random()
+    if part < LOWERED:
         away, angle = abs(rng.normal(0, LOWERED_XY_M)), rng.uniform(0, 2 * np.pi)
         xy = plate[:2] + away * np.array([np.cos(angle), np.sin(angle)])
         z = lift + rng.uniform(0.0, NEAR_HEIGHT_M) + DEFAULT_FUNNEL.height_m(away)
+    elif part < LOWERED + TAKEN:
+        xy = grip[:2] + rng.normal(0, TAKEN_XY_M, 2)
+        z = grip[2] + abs(rng.normal(0, TAKEN_HEIGHT_M))
     else:
         xy = grip[:2] + rng.random() * (plate[:2] - grip[:2]) + rng.normal(0, XY_NOISE_M, 2)
         risen = grip[2] + CLIMB * float(np.linalg.norm(xy - grip[:2]))

@@ -100,7 +100,7 @@ SETTINGS: dict[str, Settings] = {
     'nano': Settings(
         # bf16 pays on a processor that multiplies it; docs/pipeline.md says what to set elsewhere.
         collect={**CHOICE, 'episodes': 3200}, scatter=_scattered(2500),
-        dense={**CHOICE, 'preset': 'choice', 'steps': 16_000, 'batch_size': 32,
+        dense={**CHOICE, 'preset': 'choice', 'steps': 16_000, 'batch_size': 32, 'sentences': 2,
                'learning_rate': 8e-4, 'precision': 'bf16', 'eval_every': 4000,
                'eval_episodes': 60},
         dagger={**DAGGER, 'episodes': 700},
@@ -109,8 +109,8 @@ SETTINGS: dict[str, Settings] = {
         # For 8x fewer bytes: of so small a policy one layer more and a quarter of the towers.
         prune={'ratio': 0.9, 'ratio_of': 'layer', 'layers': (1, 12), 'round_to': 32,
                'vision_ratio': 0.25},
-        recover={**CHOICE, 'steps': 12_000, 'batch_size': 32, 'learning_rate': 8e-4,
-                 'warmup_steps': 100, 'precision': 'bf16', 'eval_every': 3000,
+        recover={**CHOICE, 'steps': 12_000, 'batch_size': 32, 'sentences': 2,
+                 'learning_rate': 8e-4, 'warmup_steps': 100, 'precision': 'bf16', 'eval_every': 3000,
                  'eval_episodes': 60},
         # 160 samples a minibatch. Small, even steps: a small policy wavers at 1e-4.
         rl={**CHOICE, 'total_timesteps': 76_800, 'num_envs': 16, 'num_steps': 80,
