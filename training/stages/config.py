@@ -15,6 +15,7 @@
 """The options of `rlrc pipeline`; docs/pipeline.md says which to take for what."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 import json
 import os
 from pathlib import Path
@@ -43,6 +44,12 @@ def usual(path: Path) -> Path:
         if each.is_relative_to(here):
             return each.relative_to(here)
     return whole
+
+
+@lru_cache
+def _content(checkpoint: Path) -> str | None:
+    """Return the hash of a checkpoint; 15 GB are read once."""
+    return Hashes().of(checkpoint)
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,7 @@ class PipelineConfig:
     @property
     def order(self) -> Order:
         """Return what the plan is made from."""
-        kept = read_kept(self.keep, Hashes().of(self.dense)) if self.keep else {}
+        kept = read_kept(self.keep, _content(self.dense)) if self.keep else {}
         rows = tuple(row for row in choose_rows(self.rows)
                      if row.name == 'dense' or row.name not in kept)
         return Order(
