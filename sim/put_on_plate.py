@@ -253,6 +253,18 @@ class PutOnPlate(BaseEnv):
         return {'success': success, 'is_grasped': grasped,
                 'ever_grasped': self._ever_grasped.clone()}
 
+    def holds(self, object_name: str) -> bool:
+        """Say whether the first environment's gripper holds a thing now, named or not."""
+        return bool(self.agent.is_grasping(self._actors[object_name])[0])
+
+    def lies_on(self, object_name: str, receptacle_name: str) -> bool:
+        """Say whether any thing of the first environment lies on any receptacle now."""
+        pair = [self._actors[object_name], self._actors[receptacle_name]]
+        halves = [self._half_extents(0, name)[None] for name in (object_name, receptacle_name)]
+        positions = [actor.pose.p[:1] for actor in pair]
+        return bool(is_on_plate(
+            *positions, *halves, self.scene.get_pairwise_contact_forces(*pair)[:1])[0])
+
     def compute_sparse_reward(self, obs, action, info: dict) -> torch.Tensor:
         """Return the suite's reward (B,): what the potential gained in this step."""
         now = potential(self._ever_grasped, self._ever_held, info['success'])

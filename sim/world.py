@@ -162,6 +162,7 @@ class World:
         self._steps = 0
         self._success_once = False
         self._verdict: dict[str, torch.Tensor] = {}
+        self._arranged: Arrangement | None = None
 
     def _make(self):
         """Make the environment of the present suite."""
@@ -204,6 +205,7 @@ class World:
         self._steps = 0
         self._success_once = False
         self._verdict = verdict
+        self._arranged = None
         return self._observation(obs)
 
     def step(self, action: Action) -> Step:
@@ -230,6 +232,7 @@ class World:
 
     def _judged(self, obs: dict, reward: float, verdict: dict) -> Step:
         self._verdict = verdict
+        self._arranged = None
         self._steps += 1
         success = bool(verdict['success'][0])
         self._success_once |= success
@@ -288,6 +291,7 @@ class World:
         """Make a state that nobody played to; look() and truth() then tell of it."""
         fingers = (state.finger_m, state.finger_m)
         self._env.arrange(state.placement, state.lying, np.array([*state.q_rad, *fingers]))
+        self._arranged = state
         self._verdict = {'is_grasped': torch.tensor([state.is_grasped]),
                          'success': torch.tensor([state.on_plate])}
 
@@ -316,23 +320,41 @@ class World:
         """
         Yield the other sentences about what is on the table, and the moment as each sees it.
 
-        None once the object lies on its receptacle; with it in the hand those about another
-        receptacle alone, since what is held hides what it is.
+        Each is judged by its own object and receptacle. With something in the hand those about it
+        alone, since what is held hides what it is; none about an object that lies on a receptacle,
+        and none at all once the told one lies on its own.
         """
-        told, verdict = self.placement, self._verdict
-        holds = bool(verdict['is_grasped'][0])
-        names = [told.object_name, told.receptacle_name, *(each.name for each in told.extras)]
-        objects = [told.object_name] if holds else [each for each in names if each in OBJECTS_25]
-        places = [each for each in names if each in RECEPTACLES_25]
-        if self._suite not in ('put25', 'official') or bool(verdict['success'][0]):
+        told = self.placement
+        if self._suite not in ('put25', 'official') or bool(self._verdict['success'][0]):
             return
+        names = [told.object_name, told.receptacle_name, *(each.name for each in told.extras)]
+        objects = [each for each in names if each in OBJECTS_25]
+        places = [each for each in names if each in RECEPTACLES_25]
+        held = [each for each in objects if self._holds(each)]
+        asked = held or [each for each in objects
+                         if not any(self._lies_on(each, place) for place in places)]
         try:
-            for pair in product(objects, places):
+            for pair in product(asked, places):
                 if pair != (told.object_name, told.receptacle_name):
                     self._env.placements[0] = other = told.retold(*pair)
-                    yield other.instruction, self.truth()
+                    yield other.instruction, replace(
+                        self.truth(), is_grasped=pair[0] in held, on_plate=self._lies_on(*pair))
         finally:
             self._env.placements[0] = told
+
+    def _holds(self, name: str) -> bool:
+        """Say whether the gripper holds a thing; of an arranged state what the arranger said."""
+        if self._arranged is not None:
+            return self._arranged.is_grasped and name == self._arranged.placement.object_name
+        return self._env.holds(name)
+
+    def _lies_on(self, name: str, place: str) -> bool:
+        """Say whether a thing lies on a receptacle; see _holds()."""
+        if self._arranged is not None:
+            told = self._arranged.placement
+            return self._arranged.on_plate and (name, place) == (
+                told.object_name, told.receptacle_name)
+        return self._env.lies_on(name, place)
 
     def joint_state(self) -> JointState:
         """Return the eight moving joints: the arm's six and the two fingers."""

@@ -168,3 +168,53 @@ def test_asking_for_others_leaves_the_episode_as_it_is(world):
     asked.close()
     assert world.instruction == sentence
     np.testing.assert_array_equal(world.truth().object_position_m, truth.object_position_m)
+
+
+def _played(world, seed, told, frames):
+    """Let the expert do what another sentence says; yield its truth and what others see."""
+    first = world.reset(seed, SET)
+    assert first.instruction != told
+    for _ in range(frames):
+        others = dict(world.truth_of_others())
+        if told not in others:
+            return
+        yield others
+        world.step(expert_action(others[told]))
+
+
+def test_a_held_thing_that_was_not_named_is_carried_by_its_own_sentences(world):
+    """A policy that took the wrong thing is not told to close its hand around it once more."""
+    world.reset(SEED, SET)
+    wrong = world.placement.extras[0].name
+    told = f'put {wrong} on {world.placement.receptacle_name}'
+    carried = 0
+    for others in _played(world, SEED, told, 60):
+        if not others[told].is_grasped:
+            assert not any(truth.is_grasped for truth in others.values())
+            continue
+        assert set(others) == {f'put {wrong} on {place}' for place in (
+            world.placement.receptacle_name, world.placement.extras[1].name)}
+        assert all(truth.is_grasped for truth in others.values())
+        assert not world.truth().is_grasped  # the named one still lies there
+        away = others[told].object_position_m[:2] - others[told].plate_position_m[:2]
+        if np.linalg.norm(away) > 0.05:
+            assert np.linalg.norm(expert_action(others[told]).delta_xyz_m) > 0.005
+            carried += 1
+    assert carried >= 3
+    for _ in range(5):  # let go, retreat: it lies there, and nobody asks for it again
+        world.step(expert_action(world.truth()))
+    asked = dict(world.truth_of_others())
+    assert asked and not any(f'put {wrong} on' in sentence for sentence in asked)
+
+
+def test_asking_moves_no_counter_of_the_judge(world):
+    """Reward and streak of a played episode are the same with and without the question."""
+    rewards = []
+    for ask in (False, True):
+        world.reset(SEED, SET)
+        rewards.append([])
+        for _ in range(40):
+            if ask:
+                list(world.truth_of_others())
+            rewards[-1].append(world.step(expert_action(world.truth())).reward)
+    assert rewards[0] == rewards[1] and sum(rewards[0]) > 1.0
