@@ -77,6 +77,11 @@ class Frames:
     others: Answers | None = None
     """What the expert said to other sentences about the same pictures, picture by picture."""
 
+    @property
+    def count(self) -> int:
+        """Return how many answers there are, other sentences' included."""
+        return len(self.images) + (len(self.others.picture) if self.others else 0)
+
     def answers(self, rows: np.ndarray) -> Answers:
         """Return some answers: rows below N are the frames' own, those from N on `others`."""
         count = len(self.images)
@@ -101,14 +106,10 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
     Load the demonstrations; return frames and their dataset_statistics.json content.
 
     :param statistics: scale actions by these, under dataset_name, instead of the data's own
-    :raises DemonstrationError: none there, actions of another dimension, or no positions where
-        auxiliary_weight asks for them
+    :raises DemonstrationError: none there, actions of another dimension, no positions where
+        auxiliary_weight asks for them, or no other sentences where `sentences` asks for those
     """
-    if config.sentences > 1 and vla.action.horizon > 1:
-        raise DemonstrationError(
-            f'sentences {config.sentences} asks for answers that nobody acted on, so none follows '
-            f'from them; the model answers {vla.action.horizon} actions at once. Set '
-            '--sentences 1 or --action-horizon 1')
+    check_sentences(config.sentences, vla.action.horizon)
     actions, positions, instruction, folder, sentences = [], [], [], [], {}
     things: list[tuple[tuple[str, ...], np.ndarray | None]] = []
     others = _Others()
@@ -139,6 +140,11 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
             instruction.append(np.full(len(episode.actions), sentence))
             folder.append(np.full(len(episode.actions), index))
             episodes += 1
+    if config.sentences > 1 and others.empty:
+        raise DemonstrationError(
+            f'sentences {config.sentences} asks for answers to other sentences, and '
+            f'{", ".join(str(each) for each in config.data)} hold none; collect them anew with '
+            '`rlrc collect` on a set of several things (put25_choice), or set --sentences 1')
     flat = np.concatenate(actions)
     if statistics is None:
         statistics = {config.dataset_name: statistics_of(flat, episodes)}
@@ -160,6 +166,15 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
     return frames, statistics
 
 
+def check_sentences(sentences: int, horizon: int) -> None:
+    """Raise DemonstrationError for several sentences and a model of several actions an answer."""
+    if sentences > 1 and horizon > 1:
+        raise DemonstrationError(
+            f'sentences {sentences} asks for answers that nobody acted on, so none follows from '
+            f'them; the model answers {horizon} actions at once. Set --sentences 1 or '
+            '--action-horizon 1')
+
+
 def _by_kind(things: list[tuple[tuple[str, ...], np.ndarray | None]],
              lengths: list[int]) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the names that there are (K) and where each is in every frame (N, K, 2) or NaN."""
@@ -176,6 +191,11 @@ class _Others:
 
     def __init__(self) -> None:
         self._picture, self._instruction, self._actions, self._positions = [], [], [], []
+
+    @property
+    def empty(self) -> bool:
+        """Tell whether nothing was added so far."""
+        return not self._actions
 
     def add(self, episode: Episode, first: int, sentences: dict[str, int]) -> None:
         """Append an episode's; its first picture is the `first` of all."""
@@ -194,7 +214,7 @@ class _Others:
     def all(self, stats: NormStats,
             tokenize: Callable[[np.ndarray], np.ndarray]) -> Answers | None:
         """Return all of them, normalised and as tokens; None: there are none."""
-        if not self._actions:
+        if self.empty:
             return None
         actions = stats.normalise(np.concatenate(self._actions))
         return Answers(
@@ -250,7 +270,9 @@ def draw(frames: Frames, config: SftConfig, rng: np.random.Generator) -> np.ndar
     Draw the answers (batch_size,) of a batch, see Frames.answers().
 
     Frames are any alike, or folders by their weights; with `sentences` S each brings its own
-    sentence and up to S - 1 others, and so many fewer pictures fill a batch.
+    sentence and up to S - 1 others, and so many fewer pictures fill a batch. Weights and chances
+    are those of pictures: one about which nothing else can be asked, a finished task say, has a
+    smaller part in the loss than one that brings S answers.
     """
     rows = _draw_frames(frames, config, rng)
     if frames.others is None:

@@ -42,7 +42,8 @@ from rlrc_sim.suites import check_ready
 from rlrc_training.byte_table import check_group_size
 from rlrc_training.command_line import run_verb
 from rlrc_training.content_hash import write_json
-from rlrc_training.data import episode_paths
+from rlrc_training.data import DemonstrationError, episode_paths
+from rlrc_training.frames import check_sentences
 from rlrc_training.presets import preset
 from rlrc_training.prune import check_stage
 from rlrc_training.pruning.plan import make_plan as plan_pruning
@@ -81,6 +82,12 @@ def check_given(config: PipelineConfig, stages: list[Stage]) -> None:
         asked = stage.config()
         if stage.name == 'dense' and vla is None:
             vla = preset(asked.preset)[0]
+        if stage.verb == 'sft' and vla is not None:
+            try:
+                check_sentences(asked.sentences, asked.action_horizon or vla.action.horizon)
+            except DemonstrationError as error:
+                raise ValueError(f'stage {stage.name}: {error}. Here: --set '
+                                 f'{stage.name}.sentences=1') from error
         if stage.verb == 'prune' and vla is not None:
             plan_pruning(vla.decoder, asked)
         for name in asked.sets if stage.verb == 'evaluate' else ():

@@ -251,7 +251,8 @@ def sft(config: SftConfig) -> Path:
     if ranks.is_first():  # a kill may have come after an evaluation and before its state
         trim_metrics(config.out / 'metrics.jsonl', 'step', trainer.step)
         writer = SummaryWriter(config.out / 'tb', purge_step=trainer.step + 1)
-    log.info('train frames=%d parameters=%d trained=%d device=%s ranks=%d', len(frames.images),
+    log.info('train frames=%d answers=%d parameters=%d trained=%d device=%s ranks=%d',
+             len(frames.images), frames.count,
              sum(each.numel() for each in model.parameters()),
              sum(each.numel() for each in model.parameters() if each.requires_grad), device,
              ranks.world_size())

@@ -79,7 +79,8 @@ class SftConfig:
     colour_jitter: float = 0.15
     """Largest relative change of an image's brightness and contrast, with `colour`."""
     data_weights: Annotated[tuple[float, ...], tyro.conf.arg(metavar='W [W ...]')] = ()
-    """How often each folder of --data is drawn from, relative to the others; by their frames."""
+    """How often pictures of each folder of --data are drawn, relative to the others; by default
+    as many as it has. With --sentences a picture brings as many answers as it has, up to that."""
     keep_statistics: bool = False
     """Scale actions by --init's statistics of dataset_name, not by the data's own."""
     distill: Path | None = None

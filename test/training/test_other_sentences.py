@@ -98,7 +98,8 @@ def test_answers_survive_the_file(tmp_path):
 def test_every_answer_stands_by_its_picture(frames):
     """Rows from N on are the others, picture by picture; what was not asked is left out."""
     count = len(frames.images)
-    assert count == 8 and frames.others.picture.tolist() == [0, 1, 1, 2, 3]
+    assert count == 8 and frames.count == 13
+    assert frames.others.picture.tolist() == [0, 1, 1, 2, 3]
     asked = frames.answers(np.arange(count + 5))
     assert asked.picture.tolist() == [*range(8), 0, 1, 1, 2, 3]
     np.testing.assert_array_equal(asked.actions[:count], frames.actions)
@@ -163,5 +164,9 @@ def test_training_takes_several_sentences(config, tmp_path):
     assert (sft(replace(config, out=tmp_path / 'run')) / 'model.safetensors').exists()
     with pytest.raises(DemonstrationError, match='--sentences 1 or --action-horizon 1'):
         sft(replace(config, out=tmp_path / 'chunks', decoding='parallel', action_horizon=4))
+    (plain := tmp_path / 'plain').mkdir()
+    save_episode(plain, replace(_episode(1_000_002), others=()))
+    with pytest.raises(DemonstrationError, match='sentences 3 asks .*plain hold none; collect'):
+        load_frames(replace(config, data=(plain,)), *preset('tiny'))
     with pytest.raises(ValueError, match='sentences must be at least 1, got 0'):
         replace(config, sentences=0)

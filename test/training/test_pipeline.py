@@ -442,6 +442,14 @@ def test_what_a_verb_would_refuse_hours_later_is_refused_at_once(config, setting
     assert not (config.folder / 'prune').exists()
 
 
+def test_several_sentences_and_chunks_of_actions_are_refused_at_once(config):
+    """What the presets ask by default a chunked policy cannot answer; what to type is said."""
+    settings = ('recover.sentences=2', 'recover.action_horizon=4')
+    with pytest.raises(ValueError, match='stage recover: sentences 2 .*--set recover.sentences=1'):
+        said(replace(config, settings=settings, rows=('rlrc',), only=''))
+    assert not (config.folder / 'prune').exists()
+
+
 def test_groups_that_do_not_fit_are_refused_before_the_training(config):
     """In the dense policy's shape before the first stage; in the pruned one's once it is there."""
     wide = ('int4.group_size=256',)
