@@ -40,7 +40,8 @@ from scipy.spatial.transform import Rotation, Slerp
 
 SCATTERED_SETS = 'put25_'
 """How the names of the sets begin whose simulator can be arranged."""
-MOMENTS = {'first': 0.12, 'way': 0.33, 'near': 0.20, 'holding': 0.28, 'released': 0.07}
+MOMENTS = {'first': 0.08, 'way': 0.25, 'near': 0.15, 'astray': 0.25, 'holding': 0.22,
+           'released': 0.05}
 """How often each part of the task is shown (ours)."""
 DETOUR = 0.3
 """Share of ways that begin anywhere, not at the first pose."""
@@ -60,6 +61,11 @@ HELD_SHIFT_M = 0.005
 CLOSING, CLOSING_GAP_M = 0.25, 0.004
 """Share of moments near the object with the fingers on their way, and how far they still are from
 it at least: nearer, the picture is that of a held object, and the answer another."""
+ASTRAY_M, ASTRAY_HEIGHT_M = 0.05, 0.05
+"""How far beside the grip, and above it, a hand that missed stands at most; turned anyhow."""
+FINGERTIP_M, FINGER_LENGTH_M = 0.016, 0.03
+"""The fingertips end this far below the end effector; beside a thing by more than its half width
+and the other, closed fingers touch it nowhere."""
 TRIES = 50
 """Poses are drawn anew where the arm cannot reach; so often at most."""
 
@@ -165,6 +171,8 @@ class _Task:
     """The receptacle (3,)."""
     width_m: float
     """Half the fingers' opening around the object."""
+    top_m: float
+    """Height of the object's top."""
     T_world_base: np.ndarray
 
     @classmethod
@@ -172,7 +180,8 @@ class _Task:
         point, yaw = where_to_grip(truth)
         width = np.clip(truth.grip_width_m / 2, FINGER_CLOSED_M, FINGER_OPEN_M)
         return cls(first, _pose(point, down_at(yaw).as_matrix()), truth.plate_position_m,
-                   float(width), T_world_base)
+                   float(width),
+                   float(truth.object_position_m[2] + truth.object_height_m / 2), T_world_base)
 
 
 def _way(plain: Arrangement, task: _Task,
@@ -200,6 +209,30 @@ def _near(plain: Arrangement, task: _Task,
     raised = task.grip.copy()
     raised[2, 3] += abs(rng.normal(0, NEAR_HEIGHT_M))
     return replace(plain, finger_m=fingers), _shaken(raised, NEAR_XY_M, rng)
+
+
+def _astray(plain: Arrangement, task: _Task,
+            rng: np.random.Generator) -> tuple[Arrangement, np.ndarray]:
+    """
+    Stand by the object and miss it: beside it, or turned wrongly, with the fingers anywhere.
+
+    A player who is right never shows it, so a clone that comes near takes itself to be right and
+    closes. Fingers that are closed already stand over the object: in it they would seem to hold.
+    """
+    fingers = float(rng.uniform(FINGER_CLOSED_M, FINGER_OPEN_M))
+    if rng.random() < 0.5:
+        fingers = FINGER_OPEN_M
+    away, angle = rng.uniform(0, ASTRAY_M), rng.uniform(0, 2 * np.pi)
+    turn = Rotation.from_euler('z', rng.uniform(-np.pi / 2, np.pi / 2)).as_matrix()
+    T = _pose(task.grip[:3, 3] + away * np.array([np.cos(angle), np.sin(angle), 0.0]),
+              turn @ task.grip[:3, :3])
+    lowest = task.grip[2, 3]
+    if fingers < task.width_m + CLOSING_GAP_M and away < task.width_m + FINGER_LENGTH_M:
+        lowest = task.top_m + FINGERTIP_M
+    T[2, 3] = lowest + rng.uniform(0, ASTRAY_HEIGHT_M)
+    T = _shaken(T, 0.0, rng)
+    T[2, 3] = max(T[2, 3], lowest)
+    return replace(plain, finger_m=fingers), T
 
 
 def _holding(plain: Arrangement, task: _Task,
@@ -242,7 +275,8 @@ def _released(plain: Arrangement, task: _Task,
     return replace(plain, lying={**plain.lying, name: T_object}, on_plate=True), T
 
 
-_MAKERS = {'way': _way, 'near': _near, 'holding': _holding, 'released': _released}
+_MAKERS = {'way': _way, 'near': _near, 'astray': _astray, 'holding': _holding,
+           'released': _released}
 
 
 def _shaken(T: np.ndarray, xy_noise_m: float, rng: np.random.Generator) -> np.ndarray:

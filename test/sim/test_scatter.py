@@ -100,6 +100,21 @@ def test_a_free_hand_goes_to_the_thing_that_the_words_name(states):
                if each.moment == 'near')
 
 
+def test_a_hand_astray_is_turned_back_not_closed(states):
+    """Turned wrongly or beside the object; fingers that are closed are not in it."""
+    astray = [each.truth for each in states if each.moment == 'astray']
+    yaws = [abs(expert_action(truth).delta_rpy_rad[2]) for truth in astray]
+    assert np.mean(np.array(yaws) > 0.1) > 0.4, 'most are turned by far more than a player is'
+    assert np.mean([expert_action(truth).gripper == 1.0 for truth in astray]) > 0.8
+    closed = [truth for truth in astray if truth.finger_m < truth.grip_width_m / 2]
+    assert closed
+    for truth in closed:
+        assert not truth.is_grasped
+        aside = np.linalg.norm((truth.grip_m - truth.ee_position_m)[:2])
+        top = truth.object_position_m[2] + truth.object_height_m / 2
+        assert aside > truth.grip_width_m / 2 or truth.ee_position_m[2] > top + 0.01
+
+
 def test_a_released_thing_lies_over_the_plate_and_the_hand_rises(states):
     """The simulator is told that it is done."""
     done = [each.truth for each in states if each.moment == 'released']
@@ -127,7 +142,7 @@ def test_a_set_that_cannot_be_arranged_is_refused(world):
 
 def test_other_sentences_see_the_same_moment(states, world):
     """Free fingers may be told all four; a full hand the other receptacle; what is done, none."""
-    wanted = {'first': 3, 'way': 3, 'near': 3, 'holding': 1, 'released': 0}
+    wanted = {'first': 3, 'way': 3, 'near': 3, 'astray': 3, 'holding': 1, 'released': 0}
     objects = [world.placement.object_name, world.placement.extras[0].name]
     receptacles = [world.placement.receptacle_name, world.placement.extras[1].name]
     for state in states:
