@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from rlrc_training.content_hash import BEGUN, DONE, write_json
-from rlrc_training.stages.plan import make_plan, Order, Stage
+from rlrc_training.stages.order import Order
+from rlrc_training.stages.plan import make_plan, Stage
 from rlrc_training.stages.record import Records
 from rlrc_training.table_rows import choose_rows
 from tiny_vla import make_tiny_checkpoint

@@ -23,7 +23,8 @@ from typing import Annotated
 
 from rlrc_training.content_hash import Hashes
 from rlrc_training.reporting.kept import read_kept
-from rlrc_training.stages.plan import INPUTS, Order
+from rlrc_training.stages.order import Order
+from rlrc_training.stages.plan import INPUTS
 from rlrc_training.stages.presets import SETTINGS
 from rlrc_training.table_rows import choose_rows
 import tyro

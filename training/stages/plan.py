@@ -32,6 +32,7 @@ from rlrc_training.quantize import QuantizeConfig
 from rlrc_training.reporting.config import ReportConfig
 from rlrc_training.rl_config import RlConfig
 from rlrc_training.sft_config import SftConfig
+from rlrc_training.stages.order import Order
 from rlrc_training.stages.presets import SETTINGS, Settings
 from rlrc_training.table_rows import CHAIN, Row
 from rlrc_training.timing import TimingConfig
@@ -130,35 +131,6 @@ class Stage:
     def command(self) -> str:
         """Return the plain command."""
         return shlex.join(['rlrc', self.verb, *self.arguments])
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a plan is made from."""
-
-    preset: str
-    out: Path
-    rows: tuple[Row, ...]
-    results: Path = Path('docs/results')
-    data: tuple[Path, ...] = ()
-    """Demonstrations that are there; none: they are collected."""
-    dense: Path | None = None
-    """A dense policy that is there; none: it is trained."""
-    init: Path | None = None
-    """What the dense policy is trained from."""
-    episodes: int = 500
-    axis_episodes: int = 100
-    strips: int = 3
-    overrides: dict[str, dict[str, object]] = field(default_factory=dict)
-    """Options by stage or group of stages, over the preset's."""
-    allow_commit: tuple[str, ...] = ()
-    """For the report, too."""
-    machine: dict[str, object] = field(default_factory=dict)
-    """`device`, `processes`, `threads`, for the verbs that have them."""
-    keep: Path | None = None
-    """For the report: rows.json of an earlier one."""
-    kept: tuple[str, ...] = ()
-    """Names of the rows that it has, which are not measured again."""
 
 
 class _Plan:

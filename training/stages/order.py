@@ -1,0 +1,49 @@
+# Copyright 2026 The rlrc_ros Authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What a plan is made from: rows, folders, numbers of episodes, and what earlier runs measured."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rlrc_training.table_rows import Row
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a plan is made from."""
+
+    preset: str
+    out: Path
+    rows: tuple[Row, ...]
+    results: Path = Path('docs/results')
+    data: tuple[Path, ...] = ()
+    """Demonstrations that are there; none: they are collected."""
+    dense: Path | None = None
+    """A dense policy that is there; none: it is trained."""
+    init: Path | None = None
+    """What the dense policy is trained from."""
+    episodes: int = 500
+    axis_episodes: int = 100
+    strips: int = 3
+    overrides: dict[str, dict[str, object]] = field(default_factory=dict)
+    """Options by stage or group of stages, over the preset's."""
+    allow_commit: tuple[str, ...] = ()
+    """For the report, too."""
+    machine: dict[str, object] = field(default_factory=dict)
+    """`device`, `processes`, `threads`, for the verbs that have them."""
+    keep: Path | None = None
+    """For the report: rows.json of an earlier one."""
+    kept: tuple[str, ...] = ()
+    """Names of the rows that it has, which are not measured again."""
