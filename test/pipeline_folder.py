@@ -15,20 +15,24 @@
 
 """A pipeline's folder without its hours: the real plan, records and files, invented results."""
 
+from collections.abc import Callable
 import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rlrc_training.content_hash import BEGUN, DONE, write_json
+from rlrc_training.content_hash import BEGUN, DONE, Hashes, RECORDS, write_json
 from rlrc_training.stages.order import Order
 from rlrc_training.stages.plan import make_plan, Stage
-from rlrc_training.stages.record import Records
+from rlrc_training.stages.presets import SETTINGS
+from rlrc_training.stages.record import ONLY, Records
 from rlrc_training.table_rows import choose_rows
 from tiny_vla import make_tiny_checkpoint
+import torch
 
 RATES = {'dense': 0.9, 'pruned': 0.0, 'pruned-sft': 0.8, 'rlrc': 0.91, 'rlrc-4bit': 0.88}
 COMMIT = '0123456789ab'
+IND, OOD = SETTINGS['tiny'].ind_set, SETTINGS['tiny'].ood_set
 
 
 def make_plan_file(out: Path, rows: tuple[str, ...], episodes: int,
@@ -38,8 +42,8 @@ def make_plan_file(out: Path, rows: tuple[str, ...], episodes: int,
                   episodes=episodes, axis_episodes=0)
     stages = make_plan(order)
     write_json(out / 'plan.json', {
-        'preset': 'tiny', 'rows': [row.name for row in order.rows], 'ind_set': 'put25_ind',
-        'ood_set': 'put25_ood', 'axes': [], 'episodes': episodes, 'command': 'rlrc pipeline tiny',
+        'preset': 'tiny', 'rows': [row.name for row in order.rows], 'ind_set': IND,
+        'ood_set': OOD, 'axes': [], 'episodes': episodes, 'command': 'rlrc pipeline tiny',
         'dense': order.dense, 'data': order.data,
         'stages': [{'name': each.name, 'verb': each.verb, 'out': str(each.out),
                     'product': str(each.product), 'command': each.command,
@@ -55,7 +59,7 @@ def write_results(stage: Stage, rate: float, seeds: range, seed: int) -> None:
     episodes = [
         {'episode_set': name, 'seed': each, 'success_at_end': bool(once and rng.random() < 0.95),
          'success_once': bool(once)}
-        for column, (name, share) in enumerate((('put25_ind', rate), ('put25_ood', 0.6 * rate)))
+        for column, (name, share) in enumerate(((IND, rate), (OOD, 0.6 * rate)))
         for each, once in zip(seeds, easy[column] + 0.05 * rng.normal(size=len(seeds)) < share)]
     write_json(stage.out / 'results.json', {
         'checkpoint': stage.name, 'config': {'stop_on_success': False}, 'episodes': episodes})
@@ -92,7 +96,9 @@ def make_pipeline_folder(out: Path, rows: tuple[str, ...] = ('chain',), episodes
                 'config': {'blocks': 5, 'steps': 40}})
         else:
             stage.product.parent.mkdir(parents=True, exist_ok=True)
-            make_tiny_checkpoint(stage.product, number)
+            with torch.random.fork_rng():  # what a seed leaves open: equal stages make equal files
+                torch.manual_seed(number)
+                make_tiny_checkpoint(stage.product, number)
         if stage.verb == 'sft':
             (stage.out / 'metrics.jsonl').write_text(''.join(json.dumps(
                 {'step': step, 'success_once': step / 5000, 'loss': 3 - step / 2000, 'l1': 0.1})
@@ -115,8 +121,35 @@ def make_pipeline_folder(out: Path, rows: tuple[str, ...] = ('chain',), episodes
         strips = out / 'evaluation' / name / 'strips'
         strips.mkdir(parents=True)
         picture = np.random.default_rng(1).integers(0, 255, (128, 896, 3), dtype=np.uint8)
-        Image.fromarray(picture).save(strips / 'put25_ind_0.jpg')
-        write_json(strips / 'strips.json', {'put25_ind_0': {
-            'episode_set': 'put25_ind', 'seed': 0, 'instruction': 'put carrot on plate',
+        Image.fromarray(picture).save(strips / f'{IND}_0.jpg')
+        write_json(strips / 'strips.json', {f'{IND}_0': {
+            'episode_set': IND, 'seed': 0, 'instruction': 'put carrot on plate',
             'steps': 30, 'success_once': name == 'rlrc'}})
     return out
+
+
+def rewrite(folder: Path, stage: str, change: Callable[[dict], object]) -> None:
+    """Change results.json or timing.json of a stage, as if the stage had written that."""
+    made = next(each for each in json.loads((folder / 'plan.json').read_text())['stages']
+                if each['name'] == stage)
+    path = Path(made['out']) / ONLY[made['verb']]
+    document, record = json.loads(path.read_text()), folder / RECORDS / f'{stage}.json'
+    change(document)
+    write_json(path, document)
+    write_json(record, {**json.loads(record.read_text()),
+                        'product': Hashes().of(path.parent, path.name)})
+
+
+def forget(folder: Path, *stages: str) -> None:
+    """Take a stage's record away: it was not done here."""
+    for stage in stages:
+        (folder / RECORDS / f'{stage}.json').unlink()
+
+
+def altered(rows: Path, to: Path, change: Callable[[dict], object]) -> Path:
+    """Write another rows.json, changed."""
+    document = json.loads(rows.read_text())
+    change(document)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_text(json.dumps(document))
+    return to

@@ -18,7 +18,8 @@ The result of a pipeline as one page that opens offline: `rlrc report runs/nano`
 Reads what `rlrc pipeline` wrote (whatever is there so far: what is missing is called so, and so is
 what was measured on a checkpoint that has been made again since) and
 writes OUT/NAME.html, with everything inside it, and its twin OUT/NAME.md with OUT/NAME/ (pictures,
-and rows.json, what every row measured, which a later report takes by --rows): goals,
+and rows.json, what every row measured, which a later report takes by --rows; rows of the one that
+is there already stay): goals,
 the table, stage by stage, success against memory and latency, learning curves, axes, episodes as
 strips, wall-clock, commands, versions. Writes each measured checkpoint's model card as well.
 
@@ -38,16 +39,16 @@ from rlrc_training.model_card import write_card
 from rlrc_training.reporting.cells import NOT_MEASURED, OUTDATED, RowResult
 from rlrc_training.reporting.config import PageConfig, ReportConfig
 from rlrc_training.reporting.figures import axis_bars, learning, planes, stage_bars, strips
-from rlrc_training.reporting.kept import FILE, write_kept
-from rlrc_training.reporting.page import (
-    as_html,
-    as_markdown,
-    Block,
-    Code,
-    Heading,
-    Paragraph,
-    Table,
+from rlrc_training.reporting.kept import write_kept
+from rlrc_training.reporting.origins import (
+    commands,
+    given_in_words,
+    machines,
+    played_elsewhere,
+    timed_apart,
+    wall_clock_table,
 )
+from rlrc_training.reporting.page import as_html, as_markdown, Block, Heading, Paragraph, Table
 from rlrc_training.reporting.read import PipelineResult, read_pipeline
 from rlrc_training.stages.progress import in_words, wall_clock
 from rlrc_training.stages.sources import sources_of
@@ -85,9 +86,9 @@ def result_table(result: PipelineResult) -> Table:
     rows = []
     for each in result.rows:
         timing = each.timing
-        process = timing and timing['process_bytes']
+        process = timing and timing.get('process_bytes')
         rows.append((
-            each.row.words, _said(each.ind, each.outdated), _said(each.ood, each.outdated),
+            each.title, _said(each.ind, each.outdated), _said(each.ood, each.outdated),
             f'{each.file_bytes / 1e6:.2f}' if each.file_bytes else NOT_MEASURED, *(
                 _said(value, each.times_outdated) for value in (
                     f'{process / 1e6:.0f}' if process else None,
@@ -102,7 +103,7 @@ def difference_table(result: PipelineResult) -> Table:
     dense, rows = result.row('dense'), []
     for each in result.rows:
         outdated = each.outdated or bool(dense and dense.outdated)
-        rows.append((each.row.words, *(
+        rows.append((each.title, *(
             '-' if each.row.name == 'dense' else _said(one and short_difference(one), outdated)
             for one in (each.ind_against_dense, each.ood_against_dense)),
             *(_said(one, each.outdated) for one in (each.ind_at_end, each.ood_at_end)),
@@ -122,23 +123,6 @@ def _reuse(result: PipelineResult) -> str:
     timed = f' ({100 * forced:.0f} %)' if forced else ''
     return (f'{row.row.words} plays with its own thresholds{played}, but is timed at its '
             f'published reuse{timed}, whatever the images show. ')
-
-
-def _apart(result: PipelineResult) -> str:
-    """Return which times were taken in other turns than those of this pipeline, if any were."""
-    found: dict[str, list[str]] = {}
-    for each in result.rows:
-        if each.turns:
-            turns = (f'on {each.turns["machine"]}, {each.turns["dtype"]}, '
-                     f'{each.turns["config"]["blocks"]} blocks of {each.turns["config"]["steps"]} '
-                     f'steps, commit {each.turns["commit"]}')
-            found.setdefault(turns, []).append(
-                f'{each.row.words} {each.timing["of_first"]:.2f}')
-    if not found:
-        return ''
-    return ('Not all rows were timed in the same turns, so their milliseconds met different '
-            'hours; as a ratio to the dense policy in their own turns: ' + '; '.join(
-                f'{turns}: {", ".join(rows)}' for turns, rows in found.items()) + '. ')
 
 
 def _below_table(result: PipelineResult) -> str:
@@ -161,7 +145,7 @@ def _below_table(result: PipelineResult) -> str:
                       'is in every group: ' + ', '.join(
                           f'{name} {each["of_first"]:.2f}'
                           for name, each in timing['rows'].items()) + '. ')
-    words += _apart(result) + _reuse(result)
+    words += played_elsewhere(result) + timed_apart(result) + _reuse(result)
     played = {each.arithmetic: each.row.words for each in result.rows if each.arithmetic}
     if len(played) > 1:
         words += ('Rows were played in different arithmetic, which pairing by seed does not undo: '
@@ -176,74 +160,6 @@ def _below_table(result: PipelineResult) -> str:
 # ------------------------------------------------------------------------------ the page
 
 
-def _given_seconds(stage: dict) -> float | None:
-    return next((stage[key] for key in ('train_seconds', 'seconds') if key in stage), None)
-
-
-def _kept_stages(result: PipelineResult) -> dict[str, tuple[str, float, int, list[dict]]]:
-    """Return the stages of rows that other runs measured: verb, seconds, starts, sources."""
-    shown = {each.row.name for each in result.rows if each.row.name in result.kept}
-    return {stage['name']: (stage['verb'], stage['seconds'], stage['starts'], row.sources)
-            for name, row in result.kept.items() if name in shown for stage in row.stages
-            if stage['name'] not in result.records}
-
-
-def _wall_clock(result: PipelineResult) -> Table:
-    rows = []
-    for number, stage in enumerate(result.given, 1):
-        seconds = _given_seconds(stage)
-        rows.append((f'given: dense {number}', stage.get('name', ''),
-                     'not told' if seconds is None else in_words(seconds), '', 'given',
-                     stage.get('commit', '')))
-    rows += [(name, record['verb'], in_words(record['seconds']), str(record['starts']),
-             'done' if record['state'] == 'done' else 'not finished',
-             ', '.join(dict.fromkeys(each.commit for each in sources_of(record))))
-            for name, record in result.records.items()]
-    rows += [(f'kept: {name}', verb, in_words(seconds), str(starts), 'measured in another run',
-              ', '.join(each['commit'] for each in sources))
-             for name, (verb, seconds, starts, sources) in _kept_stages(result).items()]
-    own, given = wall_clock(result.records), sum(
-        _given_seconds(each) or 0.0 for each in result.given)
-    rows.append(('all of the pipeline', '', in_words(own), '', '', ''))
-    if given:
-        rows.append(('with what was given, each until what it kept', '',
-                     in_words(own + given), '', '', ''))
-    return Table(('stage', 'verb', 'wall-clock', 'starts', 'state', 'commit'), rows)
-
-
-def _commands(result: PipelineResult) -> Code:
-    """Return the plain commands, those of a given policy before the pipeline's own."""
-    given = [each['command'] for each in result.given if each.get('command')]
-    lines = [f'# {result.plan["dense"]} was given; its provenance.json says:', *given,
-             '# and from it:'] if given else []
-    own = dict.fromkeys(each['command'] for each in result.plan['stages'])
-    kept = dict.fromkeys(stage['command'] for row in result.kept.values() for stage in row.stages
-                         if stage['command'] not in own)
-    if kept:
-        kept = ['# rows that other runs measured, from the same dense policy:', *kept,
-                '# this run:']
-    return Code('\n'.join([*lines, *kept, *own]))
-
-
-def _given(plan: dict) -> str:
-    """Return in words what the pipeline was given, as part of a sentence."""
-    parts = [f'the dense policy {plan["dense"]}'] if plan.get('dense') else []
-    if plan.get('data'):
-        parts.append(f'the demonstrations {", ".join(plan["data"])}')
-    return f' Given: {" and ".join(parts)}.' if parts else ''
-
-
-def _machines(result: PipelineResult) -> Table:
-    seen: dict[str, None] = {}
-    packages: dict[str, dict[str, None]] = {}
-    for record in result.records.values():
-        seen[record['machine']] = None
-        for name, version in record['packages'].items():
-            packages.setdefault(name, {})[version] = None
-    return Table(('', ''), [('machine', '; '.join(seen)), *(
-        (name, ', '.join(versions)) for name, versions in packages.items())])
-
-
 def page(result: PipelineResult, notes: str = '') -> list[Block]:
     """Return the report's blocks."""
     done = sum(record['state'] == 'done' for record in result.records.values())
@@ -254,7 +170,7 @@ def page(result: PipelineResult, notes: str = '') -> list[Block]:
         Paragraph(f'Preset {result.plan["preset"]}; {done} of {len(stages)} stages done in '
                   f'{in_words(wall_clock(result.records))} of wall-clock; commit '
                   f'{commits or "none yet"}. Made by `{result.plan["command"]}`.'
-                  + _given(result.plan)),
+                  + given_in_words(result.plan)),
         Heading('Goals'),
         Table(('goal', 'what came out', ''),
               [(each.words, each.came_out, each.verdict) for each in result.goals]),
@@ -280,9 +196,9 @@ def page(result: PipelineResult, notes: str = '') -> list[Block]:
             f'Missed: {"; ".join(result.missed)}; nobody has written yet what limited it.']
         blocks += [Heading('What limited success'),
                    *(Paragraph(' '.join(each.split())) for each in told)]
-    return [*blocks, Heading('Wall-clock of every stage'), _wall_clock(result),
-            Heading('Commands'), _commands(result),
-            Heading('Versions and machine'), _machines(result)]
+    return [*blocks, Heading('Wall-clock of every stage'), wall_clock_table(result),
+            Heading('Commands'), commands(result),
+            Heading('Versions and machine'), machines(result)]
 
 
 def report(config: ReportConfig) -> Path:
@@ -291,10 +207,7 @@ def report(config: ReportConfig) -> Path:
 
     :raises ValueError: no pipeline's folder, or results that do not belong together
     """
-    if config.rows and not config.rows.is_file():
-        raise ValueError(f'there is no file {config.rows}; leave --rows away, or name the '
-                         'rows.json beside an earlier report')
-    result = read_pipeline(config.folder, config.allow_commit, config.rows)
+    result = read_pipeline(config.folder, config.allow_commit, config.rows_files)
     notes = config.notes or config.folder / 'notes.txt'
     if config.notes and not config.notes.is_file():
         raise ValueError(f'there is no file {config.notes}; leave --notes away, or write it')
@@ -309,7 +222,7 @@ def report(config: ReportConfig) -> Path:
 
     def beside(folder: Path) -> None:
         twin.append(as_markdown(title, blocks, folder))
-        write_kept(folder / FILE, result.dense, result.kept)
+        write_kept(folder / config.rows_file.name, result.dense, result.to_keep)
     write_folder(config.out / config.stem, beside)
     twin = [twin[0].replace(f'.{config.stem}.partial/', f'{config.stem}/')]
     for suffix, text in (('html', as_html(title, blocks)), ('md', twin[0])):

@@ -28,7 +28,7 @@ from rlrc_ros.vla.inspection import inspect
 from rlrc_training.content_hash import write_json
 from rlrc_training.intervals import compare_paired
 from rlrc_training.report import _below_table, main, report
-from rlrc_training.reporting.cells import Cell, OUTDATED, RowResult
+from rlrc_training.reporting.cells import Cell, OUTDATED, RowResult, Turns
 from rlrc_training.reporting.charts import Bar, bars, curves, plane, Point
 from rlrc_training.reporting.config import ReportConfig
 from rlrc_training.reporting.goals import goals, ratios_by_block
@@ -37,7 +37,7 @@ from rlrc_training.stages.record import Records
 from rlrc_training.table_rows import ROWS
 from tiny_vla import make_tiny_checkpoint
 
-TIMES = {'dtype': 'bfloat16', 'config': {'blocks': 5}}
+TURNS = Turns('1', 'a machine', 'bfloat16', 5, 40, COMMIT)
 
 
 @pytest.fixture(scope='module')
@@ -82,7 +82,7 @@ def test_a_ppo_that_found_nothing_better_is_told(finished, tmp_path):
     try:
         for update, told in ((0, True), (20, False)):
             write_json(kept, {'stages': [{'name': 'rl', 'update': update}]})
-            html = report(ReportConfig(finished, tmp_path, cards=False)).read_text()
+            html = report(ReportConfig(finished, tmp_path / '2', cards=False)).read_text()
             assert (words in html) is told
     finally:
         kept.write_text(before)
@@ -240,7 +240,7 @@ def test_the_table_says_how_vla_cache_was_played_and_how_it_was_timed(tmp_path, 
     folder = make_pipeline_folder(tmp_path / 'nano', ('vla-cache',))
     words = 'VLA-Cache plays with its own thresholds, but is timed at its published reuse'
     assert words in report(ReportConfig(folder, tmp_path / 'out')).read_text()
-    assert words not in report(ReportConfig(finished, tmp_path / 'out', cards=False)).read_text()
+    assert words not in report(ReportConfig(finished, tmp_path / '2', cards=False)).read_text()
     for stage, path, change in (
             ('evaluate-vla-cache', folder / 'evaluation' / 'vla-cache' / 'results.json',
              lambda each: each.update(reused={'mean_share': 0.123, 'steps': 77})),
@@ -303,6 +303,12 @@ def test_what_is_no_pipeline_is_refused(finished, tmp_path, capsys, arguments, w
     assert words in capsys.readouterr().err
 
 
+def test_a_report_does_not_replace_the_pipeline(finished):
+    """NAME is the folder's own by default, so that OUT must not be where that lies."""
+    with pytest.raises(ValueError, match='would be replaced.* give another --out or --name'):
+        ReportConfig(finished, finished.parent)
+
+
 def _paired(only_first: int, only_second: int, both: int = 400, neither: int = 100):
     first = [True] * (only_first + both) + [False] * (only_second + neither)
     second = [False] * only_first + [True] * (both + only_second) + [False] * neither
@@ -312,15 +318,15 @@ def _paired(only_first: int, only_second: int, both: int = 400, neither: int = 1
 def test_goals_are_met_missed_or_open():
     """Two points below is still within two; OOD counts only with p below 0.05; 8x; not slower."""
     def verdicts(ind, ood, small_bytes, ratio, timing=True):
-        whole, small = ({'of_first': each, 'p50_ms': each, 'n': 200,
+        whole, small = ({'of_first': each, 'p50_ms': each, 'n': 200, 'group': 0,
                          'of_first_by_block': [each] * 5} if timing else None
                         for each in (1.0, ratio))
         rows = (RowResult(ROWS['dense'], Cell(460, 500), Cell(300, 500), file_bytes=8_000),
                 RowResult(ROWS['rlrc'], ind_against_dense=ind, ood_against_dense=ood,
-                          timing=whole),
+                          timing=whole, turns=TURNS),
                 RowResult(ROWS['rlrc-4bit'], ind_against_dense=ind, file_bytes=small_bytes,
-                          timing=small))
-        return [goal.verdict for goal in goals(rows, TIMES if timing else None)]
+                          timing=small, turns=TURNS))
+        return [goal.verdict for goal in goals(rows)]
     met = verdicts(_paired(10, 0, 390), _paired(0, 40), 1_000, 0.9)
     assert met == ['met'] * 6
     missed = verdicts(_paired(30, 0, 400), _paired(4, 8), 1_001, 1.1)
@@ -331,23 +337,29 @@ def test_goals_are_met_missed_or_open():
 @pytest.mark.parametrize(('blocks', 'change', 'verdict', 'words'), [
     ([0.8, 0.9, 0.85, 0.8, 0.9], {}, 'met', '0.85 of it (80 % of 5 blocks: 0.80 ... 0.90), n=200'),
     ([1.1] * 5, {}, 'missed', '1.10 ... 1.10'), ([0.8, 0.9, 1.2, 0.9, 1.3], {}, 'open', '0.90 of'),
-    ([0.8] * 5, {'dtype': 'float32'}, 'open', 'not in bf16'),
-    ([0.8] * 2, {'config': {'blocks': 2}}, 'open', 'too few blocks')])
+    ([0.8] * 5, {'dtype': 'float32'}, 'open', 'not in bf16: RLRC-4bit in float32'),
+    ([0.8] * 5, {'machine': 'another'}, 'open', 'timed on two machines: a machine; another'),
+    ([0.8] * 2, {}, 'open', 'too few blocks: 2 of 5')])
 def test_not_slower_is_told_by_its_range_over_blocks(blocks, change, verdict, words):
-    """In bf16; a ratio that is above 1 in some blocks and below in others decides nothing."""
+    """In bf16, on one machine; a ratio above 1 in some blocks and below in others decides none."""
     whole, small = ({'p50_ms': 10.0, 'n': 200, 'group': 0, 'of_first': each[0],
                      'of_first_by_block': each} for each in ([1.0] * 5, blocks))
-    rows = (RowResult(ROWS['rlrc'], timing=whole), RowResult(ROWS['rlrc-4bit'], timing=small))
-    goal = goals(rows, {**TIMES, **change})[-1]
+    rows = (RowResult(ROWS['rlrc'], timing=whole, turns=TURNS),
+            RowResult(ROWS['rlrc-4bit'], timing=small, turns=replace(TURNS, **change)))
+    goal = goals(rows)[-1]
     assert goal.verdict == verdict and words in goal.came_out and 'in bf16' in goal.words
 
 
-def test_rows_of_two_groups_are_compared_through_the_first_of_both():
-    """Their blocks are no pairs: every one is set against every one."""
-    one = {'group': 0, 'of_first_by_block': [2.0, 4.0]}
-    assert ratios_by_block(one, {**one, 'of_first_by_block': [1.0, 4.0]}) == [2.0, 1.0]
-    assert ratios_by_block(one, {'group': 1, 'of_first_by_block': [1.0, 4.0]}) == [
-        2.0, 0.5, 4.0, 1.0]
+@pytest.mark.parametrize(('group', 'turns'), [(1, '1'), (0, '2'), (1, '2')])
+def test_rows_of_other_turns_are_compared_through_the_first_of_both(group, turns):
+    """Blocks of two groups, or of two runs, are no pairs: every one is set against every one."""
+    one, same, other = (
+        RowResult(ROWS['rlrc'], timing={'group': each, 'of_first_by_block': blocks},
+                  turns=replace(TURNS, id=name))
+        for each, name, blocks in ((0, '1', [2.0, 4.0]), (0, '1', [1.0, 4.0]),
+                                   (group, turns, [1.0, 4.0])))
+    assert ratios_by_block(one, same) == [2.0, 1.0]
+    assert ratios_by_block(one, other) == [2.0, 0.5, 4.0, 1.0]
 
 
 def test_charts_place_what_they_are_given():

@@ -27,6 +27,8 @@ from rlrc_training.table_rows import MIN_EPISODES, Row
 
 NOT_MEASURED = 'not measured'
 OUTDATED = 'measured on another checkpoint'
+KEPT = ' †'
+"""Behind the name of a row that another run played."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,34 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Turns:
+    """In which rows were timed beside each other: what a timing.json says of all of them."""
+
+    id: str
+    """Hash of that file."""
+    machine: str
+    dtype: str
+    """What was multiplied in, where not quantised."""
+    blocks: int
+    steps: int
+    """Of a row in a block."""
+    commit: str
+    busy: float | None = None
+    """Load a core at the end."""
+
+    @classmethod
+    def of(cls, timing: dict, digest: str) -> 'Turns':
+        """Return those of a timing.json with that hash."""
+        return cls(digest, timing['machine'], timing['dtype'], timing['config']['blocks'],
+                   timing['config']['steps'], timing['commit'], timing['busy'])
+
+    def __str__(self) -> str:
+        """Say where, in what and how long."""
+        return (f'{self.machine}, {self.dtype}, {self.blocks} blocks of {self.steps} steps, '
+                f'commit {self.commit}')
+
+
+@dataclass(frozen=True)
 class RowResult:
     """All that is known of one row."""
 
@@ -84,5 +114,12 @@ class RowResult:
     """What the policy was multiplied in while its episodes were played."""
     reused: dict | None = None
     """VLA-Cache's `mean_share` of patches over `steps` that were played, where that was noted."""
-    turns: dict | None = None
-    """Of its timing (`machine`, `dtype`, `busy`, `config`), where another run took it."""
+    turns: Turns | None = None
+    """In which its timing was taken."""
+    kept: bool = False
+    """Another run played it."""
+
+    @property
+    def title(self) -> str:
+        """Return what it is called, with a mark where another run played it."""
+        return self.row.words + (KEPT if self.kept else '')

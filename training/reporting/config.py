@@ -19,6 +19,7 @@ from pathlib import Path
 import re
 from typing import Annotated
 
+from rlrc_training.reporting.kept import FILE
 import tyro
 
 
@@ -42,7 +43,8 @@ class ReportConfig:
     names it, or a commit without edits."""
     rows: Path | None = None
     """rows.json of an earlier report on the same dense policy: what it measured and this folder
-    has not is shown too."""
+    has not is shown too. That of OUT/NAME is read without being named, so that nothing of it is
+    lost."""
     cards: bool = True
     """Write README.md, the model card, into the checkpoints of dense, RLRC and RLRC-4bit."""
 
@@ -50,11 +52,25 @@ class ReportConfig:
         if self.name and not re.fullmatch(r'[\w.-]+', self.name):
             raise ValueError(f'name {self.name!r} is part of file names; use letters, digits, '
                              'points and dashes')
+        if (self.out / self.stem).resolve() == self.folder.resolve():
+            raise ValueError(f'{self.folder} would be replaced by the report; give another --out '
+                             'or --name')
 
     @property
     def stem(self) -> str:
         """Return what the files are called."""
         return self.name or self.folder.resolve().name
+
+    @property
+    def rows_file(self) -> Path:
+        """Return the file of measured rows that is written."""
+        return self.out / self.stem / FILE
+
+    @property
+    def rows_files(self) -> tuple[Path, ...]:
+        """Return the files of measured rows that are shown: the named one, and what is there."""
+        there = (self.rows_file,) if self.rows_file.is_file() else ()
+        return ((self.rows,) if self.rows else ()) + there
 
 
 @dataclass(frozen=True)

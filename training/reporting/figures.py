@@ -14,6 +14,8 @@
 
 """The charts and pictures of `rlrc report`, made from what a pipeline measured."""
 
+from collections.abc import Callable, Sequence
+
 from rlrc_training.reporting.cells import Cell, NOT_MEASURED, OUTDATED, RowResult
 from rlrc_training.reporting.charts import (
     Bar,
@@ -48,7 +50,7 @@ def _bar(cell: Cell | None, outdated: bool = False) -> Bar | str:
 def stage_bars(result: PipelineResult) -> Charts:
     """Return RLRC stage by stage, and below it all rows."""
     def groups(rows: list[RowResult]) -> list:
-        return [(each.row.words, tuple(
+        return [(each.title, tuple(
             _bar(cell, each.outdated) for cell in (each.ind, each.ood))) for each in rows]
     chain = [each for each in result.rows if each.row.name in CHAIN]
     charts = [('stages', bars(groups(chain), SETS, 'Success stage by stage'))]
@@ -59,23 +61,32 @@ def stage_bars(result: PipelineResult) -> Charts:
 
 
 def planes(result: PipelineResult) -> list[Charts]:
-    """Return success against memory and against latency, where they were measured."""
-    found = []
-    for name, label, cost in (
-            ('memory', 'weights, MB (log)',
-             lambda each: each.file_bytes and each.file_bytes / 1e6),
-            ('latency', 'ms an action, p50 (log)',
-             lambda each: each.timing and each.timing['p50_ms'])):
-        points = [Point(cost(each), each.ind.rate, *each.ind.interval,
-                        each.row.words + ('' if each.ind.enough else f' (n={each.ind.episodes})'),
-                        COLOURS[each.row.group]) for each in result.rows
-                  if each.ind and cost(each)]
-        if points:
-            words = f'IND success against {name}'
-            found.append(Charts([(f'success_{name}', plane(points, label, words))],
-                                f'{words}; the dashed line joins the rows that no other beats in '
-                                'both.'))
+    """Return success against memory and against latency, of each machine, where measured."""
+    found = _plane(result.rows, 'memory', '', 'weights, MB (log)',
+                   lambda each: each.file_bytes and each.file_bytes / 1e6)
+    where = dict.fromkeys((each.turns.machine, each.turns.dtype)
+                          for each in result.rows if each.ind and each.turns)
+    for number, (machine, dtype) in enumerate(where, 1):
+        rows = [each for each in result.rows
+                if each.turns and (each.turns.machine, each.turns.dtype) == (machine, dtype)]
+        words = f' Timed on {machine} in {dtype}' if len(where) > 1 else ''
+        if len({each.turns.id for each in rows}) > 1:
+            words = (words or ' Timed') + ', not all in the same turns'
+        found += _plane(rows, 'latency' + (f'_{number}' if number > 1 else ''),
+                        words + '.' * bool(words), 'ms an action, p50 (log)',
+                        lambda each: each.timing['p50_ms'])
     return found
+
+
+def _plane(rows: Sequence[RowResult], name: str, further: str, label: str,
+           cost: Callable[[RowResult], float | None]) -> list[Charts]:
+    points = [Point(cost(each), each.ind.rate, *each.ind.interval,
+                    each.title + ('' if each.ind.enough else f' (n={each.ind.episodes})'),
+                    COLOURS[each.row.group]) for each in rows if each.ind and cost(each)]
+    words = f'IND success against {name.partition("_")[0]}'
+    return [Charts([(f'success_{name}', plane(points, label, words))],
+                   f'{words}; the dashed line joins the rows that no other beats in both.'
+                   + further)] if points else []
 
 
 def learning(result: PipelineResult) -> Charts | None:
@@ -129,7 +140,7 @@ def axis_bars(result: PipelineResult) -> Charts | None:
     if not rows:
         return None
     shades = (GREY, BLUE, GREEN)
-    series = [(each.row.words, shades[index % 3]) for index, each in enumerate(rows)]
+    series = [(each.title, shades[index % 3]) for index, each in enumerate(rows)]
     groups = [(name.partition('_')[2].replace('_', ' '),
                [_bar(each.axes.get(name)) for each in rows]) for name in names]
     return Charts([('axes', bars(groups, series, 'Success by axis'))])
@@ -139,7 +150,7 @@ def strips(result: PipelineResult) -> Pictures | None:
     """Return episodes of equal seeds: dense above, RLRC below."""
     ours, theirs = result.strips['rlrc'], result.strips['dense']
     pictures = []
-    for key in theirs:
+    for key in dict.fromkeys((*theirs, *ours)):
         for name, of in (('dense', theirs), ('RLRC', ours)):
             if key in of:
                 each = of[key]

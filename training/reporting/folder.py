@@ -20,7 +20,7 @@ or is being made again, or was itself made from something that has changed since
 that were given are left out of that: adding to them makes no checkpoint another one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import json
 from pathlib import Path
 
@@ -98,14 +98,28 @@ class PipelineFolder:
         return self.given_policy() if stage == 'dense' else None
 
     def content(self, stage: str) -> str | None:
-        """Return the hash of what a stage made, or of what was given for it; None: not there."""
-        folder = self.product(stage)
-        return ((folder and self.hashes.of(folder))
-                or self.records.get(stage, {}).get('product'))
+        """
+        Return the hash of what a stage made, or of what was given for it; None: not known.
 
-    def stages_of(self, row: str) -> list[str]:
-        """Return the recorded stages that made a row and measured it, in the plan's order."""
-        wanted, todo = set(), [f'evaluate-{row}', f'axes-{row}']
+        Of what is gone it is the one that was recorded when it was made, or by all who read it.
+        """
+        folder = self.product(stage)
+        if now := folder and self.hashes.of(folder):
+            return now
+        read = {self.records[name]['inputs'].get(key) for name, each in self._stages.items()
+                if name in self.records
+                for key, path in each['inputs'].items() if path == str(folder)}
+        return (self.records.get(stage, {}).get('product')
+                or (read.pop() if len(read) == 1 else None))
+
+    def made_anew(self, stage: str, content: str) -> bool:
+        """Tell whether a stage's checkpoint is here another one than was played elsewhere."""
+        folder = self.product(stage)
+        return folder is not None and self._differs(str(folder), content)
+
+    def stages_of(self, measures: Iterable[str]) -> list[str]:
+        """Return the recorded stages that measures depend on, and these, in the plan's order."""
+        wanted, todo = set(), list(measures)
         while todo:
             name = todo.pop()
             if name in self._stages and name not in wanted:

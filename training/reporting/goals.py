@@ -37,7 +37,7 @@ class Goal:
     """`met`, `missed`, `open` (not measured, or not enough to say)."""
 
 
-def goals(rows: Sequence[RowResult], timing: dict | None) -> tuple[Goal, ...]:
+def goals(rows: Sequence[RowResult]) -> tuple[Goal, ...]:
     """Return the project's goals with what came out; open where the episodes are too few."""
     by_name = {each.row.name: each for each in rows}
     dense, rlrc, small = (by_name.get(name) for name in ('dense', 'rlrc', 'rlrc-4bit'))
@@ -46,7 +46,7 @@ def goals(rows: Sequence[RowResult], timing: dict | None) -> tuple[Goal, ...]:
         _within(dense, rlrc, 0.02, 'RLRC within 2 points of dense IND'),
         _above(dense, rlrc, 'RLRC above dense OOD (p < 0.05)'),
         _within(dense, small, 0.05, 'RLRC-4bit within 5 points of dense IND'),
-        _smaller(dense, small), _not_slower(rlrc, small, timing))
+        _smaller(dense, small), _not_slower(rlrc, small))
 
 
 def _open(words: str, outdated: bool) -> Goal:
@@ -100,30 +100,45 @@ def _smaller(dense: RowResult | None, small: RowResult | None) -> Goal:
                 f'{ratio:.1f}x', 'met' if ratio >= 8 else 'missed')
 
 
-def ratios_by_block(row: dict, other: dict) -> list[float]:
+def ratios_by_block(row: RowResult, other: RowResult) -> list[float]:
     """
     Return how many times as long a row takes as another, in each block of turns.
 
     Each is told against the first row of its own turns. Rows of two groups, which did not fit into
-    memory beside each other, met different hours: of them every block is set against every one.
+    memory beside each other, or of two runs met different hours: of them every block is set
+    against every one.
     """
-    ours, theirs = row.get('of_first_by_block', ()), other.get('of_first_by_block', ())
-    if row.get('group') == other.get('group'):
+    ours, theirs = (each.timing.get('of_first_by_block') or () for each in (row, other))
+    if (row.turns.id, row.timing['group']) == (other.turns.id, other.timing['group']):
         return [one / another for one, another in zip(ours, theirs)]
     return [one / another for one in ours for another in theirs]
 
 
-def _not_slower(rlrc: RowResult | None, row: RowResult | None, timing: dict | None) -> Goal:
+def _undecided(rlrc: RowResult, small: RowResult) -> str:
+    """Return why the times of two rows decide nothing, '' where they may."""
+    machines = dict.fromkeys(each.turns.machine for each in (rlrc, small))
+    other = [f'{each.row.words} in {each.turns.dtype}' for each in (rlrc, small)
+             if each.turns.dtype != 'bfloat16']
+    blocks = [len(each.timing.get('of_first_by_block') or ()) for each in (rlrc, small)]
+    if len(machines) > 1:
+        return f'timed on two machines: {"; ".join(machines)}'
+    if other:
+        return f'not in bf16: {", ".join(other)}'
+    return f'too few blocks: {min(blocks)} of {MIN_BLOCKS}' if min(blocks) < MIN_BLOCKS else ''
+
+
+def _not_slower(rlrc: RowResult | None, small: RowResult | None) -> Goal:
     words = 'RLRC-4bit not slower than RLRC in bf16 on the same machine'
-    if not (timing and rlrc and row and rlrc.timing and row.timing):
-        return _open(words, any(each is not None and each.times_outdated for each in (rlrc, row)))
-    small, whole, blocks = row.timing, rlrc.timing, timing['config']['blocks']
-    told = f'{small["p50_ms"]:.2f} ms against {whole["p50_ms"]:.2f} ms in {timing["dtype"]}, '
-    ratios = ratios_by_block(small, whole)
-    if timing['dtype'] != 'bfloat16' or blocks < MIN_BLOCKS or not ratios:
-        ratio = small['of_first'] / whole['of_first']
-        return Goal(words, f'{told}{ratio:.2f} of it; too few blocks, or not in bf16', 'open')
+    if not (rlrc and small and rlrc.timing and small.timing):
+        return _open(words, any(each is not None and each.times_outdated
+                                for each in (rlrc, small)))
+    told = (f'{small.timing["p50_ms"]:.2f} ms against {rlrc.timing["p50_ms"]:.2f} ms in '
+            f'{rlrc.turns.dtype}, ')
+    if why := _undecided(rlrc, small):
+        ratio = small.timing['of_first'] / rlrc.timing['of_first']
+        return Goal(words, f'{told}{ratio:.2f} of it; {why}', 'open')
+    ratios = ratios_by_block(small, rlrc)
     ratio, low, high = (float(np.percentile(ratios, each)) for each in (50, 10, 90))
     verdict = 'met' if high <= 1.0 else 'missed' if low > 1.0 else 'open'
-    return Goal(words, f'{told}{ratio:.2f} of it (80 % of {blocks} blocks: {low:.2f} ... '
-                f'{high:.2f}), n={small["n"]}', verdict)
+    return Goal(words, f'{told}{ratio:.2f} of it (80 % of {small.turns.blocks} blocks: {low:.2f} '
+                f'... {high:.2f}), n={small.timing["n"]}', verdict)

@@ -22,17 +22,35 @@ leaves such rows out (`--keep`), and its report shows them beside its own. Times
 row's own turns, in which the dense policy took part.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 import json
 import os
 from pathlib import Path
 
+from rlrc_training.reporting.cells import Turns
+from rlrc_training.stages.sources import sources_of
 from rlrc_training.table_rows import ROWS
 
-FILE, FORMAT = 'rows.json', 'rlrc-rows-1'
+FILE, FORMAT = 'rows.json', 'rlrc-rows-2'
 EPISODE = ('episode_set', 'seed', 'success_once', 'success_at_end')
 """What is kept of an episode, in this order."""
+NUMBER = int | float
+RESULTS = {'episodes': [(str, int, bool, bool)], 'config': {'stop_on_success': bool},
+           'arithmetic?': str, 'reused?': {'mean_share': NUMBER, 'steps': int}}
+ROW = {
+    'content': str, 'results': RESULTS, 'axes?': RESULTS, 'machine': str,
+    'stages': [{'name': str, 'verb': str, 'command': str, 'seconds': NUMBER, 'starts': int,
+                'sources': [{'commit': str, 'code?': str}]}],
+    'file_bytes?': int, 'parameters?': int, 'ppo_kept?': int,
+    'timing?': {'p50_ms': NUMBER, 'p95_ms': NUMBER, 'actions_per_s': NUMBER, 'n': int,
+                'of_first': NUMBER, 'of_first_by_block?': [NUMBER], 'group': int,
+                'file_bytes': int, 'parameters': int, 'process_bytes?': int,
+                'forced_reuse?': NUMBER},
+    'turns?': {'id': str, 'machine': str, 'dtype': str, 'blocks': int, 'steps': int,
+               'busy?': NUMBER, 'commit': str}}
+"""What a row holds; a name that ends in ? may be missing."""
 
 
 @dataclass(frozen=True)
@@ -44,63 +62,157 @@ class KeptRow:
     """Hash of the checkpoint that was played."""
     results: dict
     """As `rlrc evaluate` writes it: `episodes`, `config`, `arithmetic`, `reused`."""
-    sources: list[dict]
-    """States of the source that it was made and measured under."""
     machine: str
+    """On which it was played."""
     stages: list[dict]
-    """How it was made and measured: name, verb, command, seconds, starts."""
+    """How it was made and measured: name, verb, command, seconds, starts, and `sources`, the
+    states of the source that the stage worked under."""
     file_bytes: int | None = None
     parameters: int | None = None
     axes: dict | None = None
     """As `results`, on the further axes."""
     timing: dict | None = None
     """Its entry in timing.json."""
-    turns: dict | None = None
-    """Of that timing: `machine`, `dtype`, `busy`, `config`."""
+    turns: Turns | None = None
+    """In which that was taken."""
+    ppo_kept: int | None = None
+    """Where PPO had a part in it: the update whose policy was kept."""
+
+    @property
+    def sources(self) -> list[dict]:
+        """Return the states of the source that it was made and measured under, each once."""
+        return once(source for stage in self.stages for source in stage['sources'])
+
+    @property
+    def played(self) -> str:
+        """Say on which machine and by which code it was played."""
+        last = next(each for each in self.stages if each['name'] == f'evaluate-{self.name}')
+        return f'{self.machine}, commit {", ".join(each["commit"] for each in last["sources"])}'
+
+    def lacks(self, which: str, sets: Sequence[str], episodes: int) -> str:
+        """
+        Return in words how far it was played on fewer episodes than wanted; '' where it was not.
+
+        :param which: `results` or `axes`
+        """
+        played = Counter(each['episode_set'] for each in (getattr(self, which) or {}).get(
+            'episodes', ()))
+        few = [f'it has {played[name]} of {episodes} episodes on {name}' for name in sets
+               if played[name] < episodes]
+        more = f' and too few on {len(few) - 1} more' if len(few) > 1 else ''
+        return few[0] + more if few else ''
 
 
-def read_kept(path: Path, dense: str | None = None) -> dict[str, KeptRow]:
+def read_kept(path: Path, dense: str | None) -> dict[str, KeptRow]:
     """
-    Return the rows that a file keeps, none where there is no file.
+    Return the rows that a file keeps.
 
-    :param dense: hash of the dense policy; rows that come from another one are refused
-    :raises ValueError: not such a file, or rows of another dense policy
+    :param dense: hash of this run's dense policy; rows that come from another one are refused,
+        and so is any row where it is not known
+    :raises ValueError: no such file, not what write_kept() writes, or rows of another policy
     """
-    if not path.exists():
-        return {}
+    check_there(path)
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding='utf-8'))
+        _check(document, {'format': str}, 'the file')
         if document['format'] != FORMAT:
             raise ValueError(f'format {document["format"]!r}, wanted {FORMAT!r}')
-        kept = {name: KeptRow(name=name, **{
-            key: _unpacked(value) if key in ('results', 'axes') else value
-            for key, value in each.items()}) for name, each in document['rows'].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f'{path} is not what `rlrc report` writes ({error}); give another file, '
+        _check(document, {'dense': str, 'rows': {}}, 'the file')
+        kept = {name: _row(name, each) for name, each in document['rows'].items()}
+    except (ValueError, TypeError) as error:
+        raise ValueError(f'{path} is not what `rlrc report` writes ({error}); write it anew by '
+                         '`rlrc report` on the folder that measured the rows, give another file, '
                          'or delete it') from error
-    if strange := set(kept) - set(ROWS):
-        raise ValueError(f'{path} has a row {min(strange)!r}; there are: {", ".join(ROWS)}')
-    if dense is not None and kept and document['dense'] != dense:
+    instead = 'give another --name (in a pipeline: --set report.name=NAME), or delete the file'
+    if kept and dense is None:
+        raise ValueError(f'{path} has rows, and whether they come from the dense policy of this '
+                         'run cannot be told: it is not there, and no stage has recorded it. Put '
+                         f'it there, {instead}')
+    if kept and document['dense'] != dense:
         raise ValueError(
             f'the rows of {path} come from another dense policy ({document["dense"][:8]}, this '
-            f'one is {dense[:8]}) and make no table with it; give that policy by --dense, another '
-            '--name, or delete the file')
+            f'one is {dense[:8]}) and make no table with it; give that policy by --dense, '
+            + instead)
     return kept
+
+
+def read_files(paths: Iterable[Path], dense: str | None) -> dict[str, KeptRow]:
+    """Return the rows of several files, as read_kept(); of two of a name that of the earlier."""
+    kept: dict[str, KeptRow] = {}
+    for path in paths:
+        kept = {**read_kept(path, dense), **kept}
+    return kept
+
+
+def check_there(path: Path) -> None:
+    """Raise ValueError if a file of rows that was named is not there."""
+    if not path.is_file():
+        raise ValueError(f'there is no file {path}; name the rows.json beside an earlier report, '
+                         'or leave that option away')
 
 
 def write_kept(path: Path, dense: str | None, rows: Mapping[str, KeptRow]) -> None:
     """Write rows whole or not at all; none are written without the dense policy's hash."""
     if dense is None or not rows:
         return
-    lines = [f'{json.dumps(name)}: ' + json.dumps(
-        {key: _packed(value) if key in ('results', 'axes') else value
-         for key, value in vars(rows[name]).items() if key != 'name'})
-        for name in ROWS if name in rows]  # one a line: a difference names its row
+    lines = [f'{json.dumps(name)}: {json.dumps(_packed_row(rows[name]))}'
+             for name in ROWS if name in rows]  # one a line: a difference names its row
     head = json.dumps({'format': FORMAT, 'dense': dense, 'episode': EPISODE})
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix('.partial')
-    partial.write_text(f'{head[:-1]}, "rows": {{\n' + ',\n'.join(lines) + '\n}}\n')
+    partial.write_text(f'{head[:-1]}, "rows": {{\n' + ',\n'.join(lines) + '\n}}\n',
+                       encoding='utf-8')
     os.replace(partial, path)
+
+
+def once(values: Iterable[dict]) -> list[dict]:
+    """Return values without those that were there before."""
+    found: list[dict] = []
+    for each in values:
+        if each not in found:
+            found.append(each)
+    return found
+
+
+def _check(value: object, shape: object, where: str) -> None:
+    """Raise ValueError where a value has not the shape: a type, [of each], (of all), or names."""
+    kind = {dict: dict, list: list, tuple: list}.get(type(shape), shape)
+    if not isinstance(value, kind):
+        raise ValueError(f'{where} is {value!r:.60}')
+    if isinstance(shape, dict):
+        for key, inner in shape.items():
+            name = key.removesuffix('?')
+            if value.get(name) is not None:
+                _check(value[name], inner, f'{name} of {where}')
+            elif name == key:
+                raise ValueError(f'{where} has no {name}')
+    elif isinstance(shape, tuple) and len(value) != len(shape):
+        raise ValueError(f'{where} is {value!r:.60}, wanted {len(shape)} values')
+    elif isinstance(shape, (list, tuple)):
+        for index, each in enumerate(value):
+            _check(each, shape[index if isinstance(shape, tuple) else 0], f'a part of {where}')
+
+
+def _row(name: str, each: object) -> KeptRow:
+    if name not in ROWS:
+        raise ValueError(f'it has a row {name!r}; there are: {", ".join(ROWS)}')
+    _check(each, ROW, f'row {name}')
+    if strange := each.keys() - {key.removesuffix('?') for key in ROW}:
+        raise ValueError(f'row {name} has a {min(strange)!r}, which nothing knows')
+    if f'evaluate-{name}' not in [stage['name'] for stage in each['stages']]:
+        raise ValueError(f'row {name} has no stage evaluate-{name}')
+    for stage in each['stages']:
+        sources_of(stage)
+    if bool(each.get('timing')) is not bool(each.get('turns')):
+        raise ValueError(f'row {name} has one of timing and turns, wanted both or neither')
+    return KeptRow(name=name, **{**each, 'turns': each.get('turns') and Turns(**each['turns']), **{
+        key: _unpacked(each.get(key)) for key in ('results', 'axes')}})
+
+
+def _packed_row(row: KeptRow) -> dict:
+    return {**{key: value for key, value in vars(row).items() if key != 'name'},
+            'results': _packed(row.results), 'axes': _packed(row.axes),
+            'turns': row.turns and asdict(row.turns)}
 
 
 def _packed(results: dict | None) -> dict | None:
