@@ -47,8 +47,10 @@ from rlrc_training.frames import check_sentences
 from rlrc_training.presets import preset
 from rlrc_training.prune import check_stage
 from rlrc_training.pruning.plan import make_plan as plan_pruning
+from rlrc_training.reporting.kept import KeptRow, read_files
 from rlrc_training.stages.config import PipelineConfig
-from rlrc_training.stages.plan import make_plan, Stage
+from rlrc_training.stages.order import Order
+from rlrc_training.stages.plan import make_plan, measures, not_kept, Stage
 from rlrc_training.stages.presets import SETTINGS
 from rlrc_training.stages.record import LOGS, Records, Stopwatch
 from rlrc_training.stages.run import alone_in, in_child, last_lines, Run
@@ -131,14 +133,41 @@ def _ancestors(stage: Stage, stages: list[Stage]) -> set[str]:
     return found
 
 
-def _chosen(config: PipelineConfig, stages: list[Stage]) -> set[str]:
+def _chosen(config: PipelineConfig, order: Order, stages: list[Stage]) -> set[str]:
     if not config.only:
         return {stage.name for stage in stages}
     names = {stage.name for stage in stages if config.only in (stage.name, stage.verb)}
+    if not names and config.only in {
+            name for stage in make_plan(replace(order, kept={})) for name in (
+                stage.name, stage.verb)}:
+        row = config.only.removeprefix('evaluate-').removeprefix('axes-')
+        rows = [row] if row in order.kept else list(order.kept)
+        raise ValueError(f'--only {config.only!r} has nothing to do: {config.keep} keeps the rows '
+                         f'that it is for ({", ".join(rows)}); leave --keep away to do it again, '
+                         'or --only, to do what is not kept')
     if not names:
         raise ValueError(f'--only {config.only!r} is no stage; there are: '
                          f'{", ".join(stage.name for stage in stages)}')
     return names
+
+
+def _earlier(order: Order, report: Stage, records: Records) -> dict[str, KeptRow]:
+    """
+    Return the rows of earlier reports that this run's one will read.
+
+    :raises ValueError: a file of rows that is none, or whose rows are of another dense policy
+    """
+    made = records.read('dense') if order.dense is None else None
+    dense = made.get('product') if made else order.dense and records.hashes.of(order.dense)
+    return read_files(report.config().rows_files, dense)
+
+
+def _shown(order: Order, kept: dict[str, KeptRow]) -> dict[str, dict]:
+    """Return, as records, those of the rows that are not wholly measured again."""
+    wanted = measures(order)
+    again = {row.name for row in order.rows if {*order.measures_of(row)} == {*wanted[row.name]}}
+    return {f'kept {name}': {'sources': row.sources}
+            for name, row in kept.items() if name not in again}
 
 
 def pipeline(config: PipelineConfig, run: Run = in_child,
@@ -150,19 +179,23 @@ def pipeline(config: PipelineConfig, run: Run = in_child,
     :raises StageFailed: one ended with an error
     :raises ValueError: what was given does not do, or results of other code are in OUT
     """
-    stages = make_plan(config.order)
-    chosen = _chosen(config, stages)
+    order = config.order
+    stages = make_plan(order)
+    chosen = _chosen(config, order, stages)
     check_given(config, stages)
     records = Records(config.folder)
     view = View(console or Console(), stages)
     with alone_in(config.folder):
-        records.check_commits(stages, config.allow_commit)
+        kept = _earlier(order, stages[-1], records) if 'report' in chosen else order.kept
+        records.check_commits(stages, config.allow_commit, _shown(order, kept))
+        for line in not_kept(order):
+            view.note(line)
         settings = SETTINGS[config.preset]
         write_json(config.folder / 'plan.json', {
-            'preset': config.preset, 'rows': [row.name for row in config.order.rows],
+            'preset': config.preset, 'rows': [row.name for row in order.rows],
             'ind_set': settings.ind_set, 'ood_set': settings.ood_set,
             'axes': settings.axes if config.axis_episodes else (), 'episodes': config.episodes,
-            'command': _command_of(config), 'dense': config.order.dense, 'data': config.order.data,
+            'command': _command_of(config), 'dense': order.dense, 'data': order.data,
             'stages': [{'name': each.name, 'verb': each.verb, 'out': str(each.out),
                         'product': str(each.product), 'command': each.command,
                         'inputs': {name: str(folder) for name, folder in each.inputs.items()}}
@@ -244,8 +277,9 @@ def dry_run(config: PipelineConfig) -> str:
     lines = ['#!/bin/sh', f'# The stages of `{_command_of(config)}`, one plain command each.',
              '# Every command but prune and quantize goes on where it was interrupted; those two',
              '# write a folder whole or not at all, and refuse one that is there.', 'set -e']
-    before = ''
-    for stage in make_plan(config.order):
+    before, order = '', config.order
+    lines += [f'# {line}' for line in not_kept(order)]
+    for stage in make_plan(order):
         if stage.verb != before:
             lines += ['', f'# {stage.verb}']
         before = stage.verb

@@ -29,8 +29,6 @@ from rlrc_training.reporting.config import ReportConfig
 from rlrc_training.reporting.figures import planes, strips
 from rlrc_training.reporting.kept import KeptRow, read_kept
 from rlrc_training.reporting.read import read_pipeline
-from rlrc_training.stages.config import PipelineConfig
-from rlrc_training.stages.plan import make_plan
 from tiny_vla import make_tiny_checkpoint
 
 
@@ -336,21 +334,3 @@ def test_rows_of_no_known_policy_are_refused(first, dense, tmp_path):
         forget(folder, each.stem)
     with pytest.raises(ValueError, match='cannot be told.*or delete the file'):
         read_pipeline(folder, kept_in=[first[1]])
-
-
-def test_the_pipeline_makes_no_kept_row_again(first, dense, tmp_path):
-    """Neither made nor evaluated, dense not played again, and the report is told of the file."""
-    plain = {'preset': 'tiny', 'out': tmp_path / 'run', 'dense': dense,
-             'data': (first[0] / 'demos',), 'rows': ('chain', 'wanda-20-sft')}
-    config = PipelineConfig(**plain, keep=first[1])
-    stages = make_plan(config.order)
-    assert [each.name for each in stages] == [
-        'wanda-20', 'wanda-20-sft', 'evaluate-wanda-20-sft', 'timing', 'report']
-    assert stages[-1].options['rows'] == config.keep
-    assert stages[-2].options['names'] == ('dense', 'wanda-20-sft')
-    with pytest.raises(ValueError, match='keep .* wants --dense'):
-        PipelineConfig(**{**plain, 'dense': None}, keep=first[1])
-    other = PipelineConfig(**{**plain, 'dense': make_tiny_checkpoint(tmp_path / 'other', 5)},
-                           keep=first[1])
-    with pytest.raises(ValueError, match='come from another dense policy'):
-        make_plan(other.order)

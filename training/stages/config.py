@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Annotated
 
 from rlrc_training.content_hash import Hashes
-from rlrc_training.reporting.kept import read_kept
+from rlrc_training.reporting.kept import check_there, read_kept
 from rlrc_training.stages.order import Order
 from rlrc_training.stages.plan import INPUTS
 from rlrc_training.stages.presets import SETTINGS
@@ -71,8 +71,9 @@ class PipelineConfig:
     rows: tuple[str, ...] = ('all',)
     """Rows of the table: `all`, `chain` (RLRC's own stages), or their names."""
     keep: Path | None = None
-    """rows.json beside an earlier report: rows that it has measured, from this --dense, are not
-    made and measured again, and the new report shows them."""
+    """rows.json beside an earlier report: rows that it has measured, from this --dense and on
+    as many episodes, are not made and measured again, and the new report shows them. It may be
+    the one that this report writes."""
     episodes: int = 500
     """Paired seeds of each cell."""
     axis_episodes: int = 100
@@ -103,9 +104,11 @@ class PipelineConfig:
             raise ValueError(f'preset {self.preset!r} is not known; there are: '
                              f'{", ".join(SETTINGS)}')
         choose_rows(self.rows)
-        if self.keep is not None and not (self.dense and self.keep.is_file()):
-            raise ValueError(f'keep {self.keep} names a file, rows.json beside a report, and '
-                             'wants --dense, the policy that its rows were made from')
+        if self.keep is not None:
+            check_there(self.keep)
+            if self.dense is None:
+                raise ValueError(f'keep {self.keep} wants --dense FOLDER, the policy that its '
+                                 'rows were made from')
         if self.episodes < 1 or min(self.axis_episodes, self.strips, self.processes,
                                     self.threads) < 0:
             raise ValueError(
@@ -153,10 +156,8 @@ class PipelineConfig:
     def order(self) -> Order:
         """Return what the plan is made from."""
         kept = read_kept(self.keep, _content(self.dense)) if self.keep else {}
-        rows = tuple(row for row in choose_rows(self.rows)
-                     if row.name == 'dense' or row.name not in kept)
         return Order(
-            self.preset, self.folder, rows, self.results, self.data, self.dense,
+            self.preset, self.folder, choose_rows(self.rows), self.results, self.data, self.dense,
             self.init, self.episodes, self.axis_episodes, self.strips, self.overrides,
             self.allow_commit, {'device': self.device, 'processes': self.processes,
-                                'threads': self.threads}, self.keep, tuple(kept))
+                                'threads': self.threads}, self.keep, kept)

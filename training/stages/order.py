@@ -17,7 +17,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rlrc_training.reporting.kept import KeptRow
+from rlrc_training.stages.presets import SETTINGS, Settings
 from rlrc_training.table_rows import Row
+
+EVALUATION, AXES, TIMES = 'evaluation', 'axes', 'times'
+"""What is measured of a row."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Order:
     preset: str
     out: Path
     rows: tuple[Row, ...]
+    """Those of `kept` too."""
     results: Path = Path('docs/results')
     data: tuple[Path, ...] = ()
     """Demonstrations that are there; none: they are collected."""
@@ -45,5 +51,29 @@ class Order:
     """`device`, `processes`, `threads`, for the verbs that have them."""
     keep: Path | None = None
     """For the report: rows.json of an earlier one."""
-    kept: tuple[str, ...] = ()
-    """Names of the rows that it has, which are not measured again."""
+    kept: dict[str, KeptRow] = field(default_factory=dict)
+    """The rows that it has; what is measured of them again, measures() says."""
+
+    @property
+    def settings(self) -> Settings:
+        """Return the preset's."""
+        return SETTINGS[self.preset]
+
+    def axes_of(self, row: Row) -> tuple[str, ...]:
+        """Return the further axes that a row is played on."""
+        wanted = self.axis_episodes and row.group in ('dense', 'rlrc')
+        return self.settings.axes if wanted else ()
+
+    def measures_of(self, row: Row) -> tuple[str, ...]:
+        """Return what is measured of a row, unless it is kept."""
+        return (EVALUATION, AXES, TIMES) if self.axes_of(row) else (EVALUATION, TIMES)
+
+    def lacks(self, row: Row) -> dict[str, str]:
+        """Return what the file of kept rows has not of a row, each with its reason in words."""
+        kept = self.kept.get(row.name)
+        if kept is None:
+            return dict.fromkeys(self.measures_of(row), 'it is not there')
+        found = {EVALUATION: kept.lacks('results', self.settings.sets, self.episodes),
+                 AXES: kept.lacks('axes', self.axes_of(row), self.axis_episodes),
+                 TIMES: '' if kept.timing else 'it has no times'}
+        return {what: why for what, why in found.items() if why}

@@ -32,8 +32,8 @@ from rlrc_training.quantize import QuantizeConfig
 from rlrc_training.reporting.config import ReportConfig
 from rlrc_training.rl_config import RlConfig
 from rlrc_training.sft_config import SftConfig
-from rlrc_training.stages.order import Order
-from rlrc_training.stages.presets import SETTINGS, Settings
+from rlrc_training.stages.order import AXES, EVALUATION, Order, TIMES
+from rlrc_training.stages.presets import Settings
 from rlrc_training.table_rows import CHAIN, Row
 from rlrc_training.timing import TimingConfig
 
@@ -135,7 +135,7 @@ class Stage:
 
 class _Plan:
     def __init__(self, order: Order):
-        self.order, self.settings, self.stages = order, SETTINGS[order.preset], []
+        self.order, self.settings, self.stages = order, order.settings, []
         self.products: dict[str, Path] = {}
 
     def add(self, name: str, verb: str, groups: Iterable[str], out: Path | None = None,
@@ -226,10 +226,8 @@ class _Plan:
     def evaluate(self, rows: Iterable[Row]) -> None:
         """Add an evaluation a row, on both sets."""
         order = self.order
-        sets = ','.join((self.settings.ind_set, self.settings.ood_set))
+        sets = ','.join(self.settings.sets)
         for row in rows:
-            if row.name in order.kept:
-                continue
             chosen = {'checkpoint': self.make(row.stage), 'episode_set': sets,
                       'episodes': order.episodes, 'videos': 0}
             if row.runtime != 'eager':
@@ -240,19 +238,44 @@ class _Plan:
                      order.out / 'evaluation' / row.name, **chosen)
 
     def axes(self, rows: Iterable[Row]) -> None:
-        """Add evaluations on every further axis, where there are any."""
-        for row in rows if self.order.axis_episodes and self.settings.axes else ():
-            if row.group in ('dense', 'rlrc') and row.name not in self.order.kept:
-                self.add(f'axes-{row.name}', 'evaluate', ['evaluate'],
-                         self.order.out / 'axes' / row.name, checkpoint=self.make(row.stage),
-                         episode_set=','.join(self.settings.axes),
-                         episodes=self.order.axis_episodes, videos=0)
+        """Add evaluations on every further axis."""
+        for row in rows:
+            self.add(f'axes-{row.name}', 'evaluate', ['evaluate'],
+                     self.order.out / 'axes' / row.name, checkpoint=self.make(row.stage),
+                     episode_set=','.join(self.order.axes_of(row)),
+                     episodes=self.order.axis_episodes, videos=0)
 
     def time(self, name: str, rows: Sequence[Row]) -> None:
         """Add the timing of rows in turns."""
         self.add(name, 'timing', ['timing'], names=tuple(row.name for row in rows),
                  checkpoints=tuple(self.make(row.stage) for row in rows),
                  vla_cache=tuple(row.name for row in rows if row.runtime == 'vla-cache'))
+
+
+def measures(order: Order) -> dict[str, dict[str, str]]:
+    """
+    Return what is measured of each row, of EVALUATION, AXES and TIMES, and why that is not kept.
+
+    Of a row whose checkpoint is made in this run it is everything: what another run played need
+    not have been the same.
+    """
+    found, trial = {row.name: order.lacks(row) for row in order.rows}, _Plan(order)
+    for row in order.rows:
+        if found[row.name]:
+            trial.make(row.stage)
+    for row in order.rows:
+        if row.stage in trial.products:
+            found[row.name] = dict.fromkeys(
+                order.measures_of(row), f'its checkpoint is made again (stage {row.stage})'
+            ) | found[row.name]
+    return found
+
+
+def not_kept(order: Order) -> list[str]:
+    """Return a line for every row that the file has and this run measures again all the same."""
+    return [f'row {name} of {order.keep}: measured again ({", ".join(each)}), since '
+            + '; '.join(dict.fromkeys(each.values()))
+            for name, each in measures(order).items() if name in order.kept and each]
 
 
 def make_plan(order: Order) -> list[Stage]:
@@ -264,17 +287,25 @@ def make_plan(order: Order) -> list[Stage]:
 
     :raises ValueError: a verb refuses its options, or an override names no stage
     """
-    plan = _Plan(order)
-    own = [row for row in order.rows if row.name in CHAIN]
-    others = [row for row in order.rows if row.name not in CHAIN]
-    for rows in (own, others):
-        for row in rows:
+    plan, wanted = _Plan(order), measures(order)
+
+    def those(what: str, chain: bool | None = None) -> list[Row]:
+        return [row for row in order.rows if what in wanted[row.name]
+                and chain in (None, row.name in CHAIN)]
+
+    def timed(chain: bool | None = None) -> list[Row]:
+        """Return the rows to time, the dense one beside them."""
+        rows = those(TIMES, chain)
+        return [row for row in order.rows[:1] if rows and row not in rows] + rows
+    for chain in (True, False):
+        for row in those(EVALUATION, chain):
             plan.make(row.stage)
-        plan.evaluate(rows)
-        if rows is own and others and len(own) > 1:
-            plan.time(TIMED_FIRST, own)
-    plan.axes(order.rows)
-    plan.time('timing', order.rows)
+        plan.evaluate(those(EVALUATION, chain))
+        if chain and those(TIMES, False) and len(timed(True)) > 1:
+            plan.time(TIMED_FIRST, timed(True))
+    plan.axes(those(AXES))
+    if timed():
+        plan.time('timing', timed())
     plan.add('report', 'report', ['report'], order.results, folder=order.out,
              allow_commit=order.allow_commit, rows=order.keep)
     groups = {each.name for each in fields(Settings)} | {stage.name for stage in plan.stages}

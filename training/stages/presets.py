@@ -64,6 +64,11 @@ class Settings:
     ood_set: str = 'put25_choice_ood'
     axes: tuple[str, ...] = AXES
 
+    @property
+    def sets(self) -> tuple[str, str]:
+        """Return both sets that every row plays."""
+        return self.ind_set, self.ood_set
+
 
 def _schemes(group_size: int, vision: str, int4_alone: Options | None = None,
              **also: object) -> dict[str, Options]:

@@ -23,7 +23,7 @@ SHA-256 of contents; those of a folder are remembered as long as names, sizes an
 files stay the same.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, MISSING
 import json
 import os
@@ -96,20 +96,26 @@ class Records:
                              'the stage is done again') from error
         return record
 
-    def check_commits(self, stages: Iterable[Stage], allowed: tuple[str, ...] = ()) -> None:
+    def check_commits(self, stages: Iterable[Stage], allowed: tuple[str, ...] = (),
+                      kept: Mapping[str, Mapping] | None = None) -> None:
         """
         Refuse results that other code made.
 
         :param allowed: states of the source whose results may stand beside those of this one
+        :param kept: what the report takes over from earlier ones, by a name for each, with the
+            `sources` that it was measured under
         :raises ValueError: naming them, and what to type
         """
         records = {stage.name: record for stage in stages if (record := self.read(stage.name))}
-        strange = [(source, names) for source, names in by_source(records)
+        strange = [(source, names) for source, names in by_source({**records, **(kept or {})})
                    if not source.same(self.source) and not source.is_named(allowed)]
         if strange:
+            where = f'{self.out} and the kept rows hold' if kept else f'{self.out} holds'
             raise ValueError(
-                f'{self.out} holds results of other code ({in_words(strange)}); the source is at '
-                f'{self.source}. Results of two sources make no table. Take another --out, or if '
+                f'{where} results of other code ({in_words(strange)}); the source is at '
+                f'{self.source}. Results of two sources make no table. Take another --out'
+                + (', leave --keep away, give the report another --name (--set report.name=NAME)'
+                   if kept else '') + ', or if '
                 'the difference does not matter, name it (a code, or a commit without edits): '
                 + ' '.join(['--allow-commit', *(source.name for source, _ in strange)]))
 

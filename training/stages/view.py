@@ -33,6 +33,10 @@ class View:
         self._told_s = time.monotonic()
         self._done: set[str] = set()
 
+    def note(self, words: str) -> None:
+        """Say something of the whole."""
+        self.console.print(f'         {words}', highlight=False, markup=False, soft_wrap=True)
+
     def settled(self, stage: Stage, seconds: float, words: str) -> None:
         """Say that a stage is done, now or earlier."""
         self.outlook.learn(stage, seconds)
