@@ -18,7 +18,8 @@ Put a checkpoint on the Hugging Face hub: `rlrc publish runs/int4 --repo-id me/p
 Writes the model card (README.md) into the folder and uploads the files of a checkpoint, nothing
 else: config.json, weights as safetensors, tokenizer, statistics, provenance, reports. With
 --dry-run it says what it would upload and touches no network. With --results it takes the success
-rates from a pipeline's folder, whose checkpoint may have been copied elsewhere: contents count.
+rates from a pipeline's folder, whose checkpoint may have been copied elsewhere: contents count;
+with --rows those of earlier runs too.
 Without, a card that was measured on these files stays. Log in first with `hf auth login`.
 """
 
@@ -61,6 +62,9 @@ class PublishConfig:
     """USER/NAME or ORGANISATION/NAME on the hub."""
     results: Path | None = None
     """Folder of the `rlrc pipeline` that measured it, for the card."""
+    rows: Path | None = None
+    """With --results, as `rlrc report` takes it: rows.json beside an earlier report, for what an
+    earlier run measured."""
     allow_commit: tuple[str, ...] = ()
     """With --results, as `rlrc report` takes it: states of the source whose results may stand
     beside others."""
@@ -72,6 +76,9 @@ class PublishConfig:
     """Write the card, say what would be uploaded, and touch no network."""
 
     def __post_init__(self) -> None:
+        if self.rows and not self.results:
+            raise ValueError(f'rows {self.rows} wants --results, the folder of a pipeline from '
+                             'the same dense policy')
         if not self.repo_id or '/' not in self.repo_id:
             raise ValueError(f'repo_id {self.repo_id!r} is not USER/NAME; give for example '
                              '--repo-id you/nano-rlrc-4bit')
@@ -110,7 +117,8 @@ def _measured(config: PublishConfig, folder: Path) -> tuple[RowResult, dict]:
 
     :raises ValueError: it measured other files
     """
-    result = read_pipeline(config.results, config.allow_commit)
+    earlier = (config.rows,) if config.rows else ()
+    result = read_pipeline(config.results, config.allow_commit, earlier)
     rows = [each for each in result.rows if each.row.runtime == 'eager']
     content = Hashes().of(folder)
     found = [each for each in rows if each.content == content]
@@ -122,8 +130,8 @@ def _measured(config: PublishConfig, folder: Path) -> tuple[RowResult, dict]:
         raise ValueError(f'{folder} is not what {config.results} measured: it was not evaluated, '
                          'or was made again since; run its `rlrc pipeline` again')
     raise ValueError(f'{config.results} measured no files such as those in {folder}; it measured: '
-                     + (', '.join(str(each.checkpoint) for each in rows if each.content)
-                        or 'nothing yet'))
+                     + (', '.join(str(each.checkpoint or each.title) for each in rows
+                                  if each.content) or 'nothing yet'))
 
 
 def publish(config: PublishConfig) -> list[Path]:

@@ -23,6 +23,7 @@ import shutil
 from pipeline_folder import altered, COMMIT, forget, make_pipeline_folder, rewrite
 import pytest
 from rlrc_training.content_hash import Hashes, write_json
+from rlrc_training.publish import publish, PublishConfig
 from rlrc_training.report import main, report
 from rlrc_training.reporting.cells import OUTDATED
 from rlrc_training.reporting.config import ReportConfig
@@ -292,6 +293,18 @@ def test_strips_of_one_row_need_none_of_the_other(first):
     result = read_pipeline(first[0])
     told = strips(replace(result, strips={**result.strips, 'dense': {}})).pictures
     assert len(told) == 1 and told[0][0].startswith('RLRC')
+
+
+def test_a_kept_row_has_a_card_on_the_hub(first, second, tmp_path):
+    """Found by the files' contents; --rows alone says nothing of whose they are."""
+    copy = Path(shutil.copytree(first[0] / 'quantize', tmp_path / 'mine'))
+    with pytest.raises(ValueError, match='measured no files such as those'):
+        publish(PublishConfig(copy, 'me/rlrc', second, dry_run=True))
+    publish(PublishConfig(copy, 'me/rlrc', second, first[1], dry_run=True))
+    row = read_pipeline(first[0]).row('rlrc-4bit')
+    assert str(row.ind) in (copy / 'README.md').read_text()
+    with pytest.raises(ValueError, match='wants --results'):
+        PublishConfig(copy, 'me/rlrc', rows=first[1])
 
 
 # --------------------------------------------------------------------------------- the file
