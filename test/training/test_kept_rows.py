@@ -152,6 +152,19 @@ def test_a_report_loses_no_row_of_the_file_in_its_place(first, second, tmp_path)
         assert re.search(r'RLRC † \| \d+/500', twin.read_text())
 
 
+def test_fewer_episodes_of_a_checkpoint_do_not_replace_more(first, dense, tmp_path):
+    """A short run under the same name is shown; the file keeps what the long one played."""
+    rows = altered(first[1], tmp_path / 'out' / 'nano' / 'rows.json', lambda document: None)
+    before = kept_in(rows)
+    short = make_pipeline_folder(tmp_path / 'nano', episodes=40, dense=dense)
+    twin = report(ReportConfig(short, tmp_path / 'out', cards=False)).with_suffix('.md')
+    assert re.search(r'\| RLRC \| \d+/40 ', twin.read_text())
+    assert kept_in(rows) == before
+    assert kept_in(altered(rows, rows, lambda document: document['rows'].pop('rlrc')))
+    report(ReportConfig(short, tmp_path / 'out', cards=False))
+    assert len(kept_in(rows)['rlrc'].results['episodes']) == 80, 'better than none'
+
+
 def test_a_report_does_not_replace_rows_of_another_policy(first, tmp_path, capsys):
     """It says what to type, and what is there stays."""
     report(ReportConfig(first[0], tmp_path, 'nano', cards=False))

@@ -82,6 +82,13 @@ def found_elsewhere(folder: PipelineFolder, here: Found, kept: KeptRow) -> Found
                  checkpoint=here.checkpoint, content=kept.content, kept='results' in missing)
 
 
+def is_fuller(kept: KeptRow, found: Found) -> bool:
+    """Tell whether another run played the same checkpoint on the same episodes and more."""
+    ours, theirs = ({(each['episode_set'], each['seed']) for each in results['episodes']}
+                    for results in (found.results, kept.results))
+    return kept.content == found.content and ours < theirs
+
+
 def to_keep(folder: PipelineFolder, name: str, here: Found, found: Found,
             kept: KeptRow | None) -> KeptRow:
     """

@@ -32,6 +32,7 @@ from rlrc_training.reporting.found import (
     Found,
     found_elsewhere,
     found_here,
+    is_fuller,
     ppo_kept,
     stages_by,
     to_keep,
@@ -155,7 +156,8 @@ def read_pipeline(path: Path, allowed: Sequence[str] = (),
         strips[name] = {key: {**each, 'path': where / f'{key}.jpg'}
                         for key, each in told.items() if (where / f'{key}.jpg').exists()}
     written = {name: to_keep(folder, name, here[name], found, files.get(name))
-               for name, found in every.items() if found.results}
+               for name, found in every.items() if found.results
+               and not (name in files and is_fuller(files[name], found))}
     update = next((written[name].ppo_kept for name in ('rlrc', 'rlrc-4bit') if name in written),
                   None)
     return PipelineResult(path, folder.plan, folder.records, rows, goals(rows), timing, curves,
