@@ -61,11 +61,11 @@ HELD_SHIFT_M = 0.005
 CLOSING, CLOSING_GAP_M = 0.25, 0.004
 """Share of moments near the object with the fingers on their way, and how far they still are from
 it at least: nearer, the picture is that of a held object, and the answer another."""
-ASTRAY_M, ASTRAY_HEIGHT_M = 0.05, 0.05
-"""How far beside the grip, and above it, a hand that missed stands at most; turned anyhow."""
-FINGERTIP_M, FINGER_LENGTH_M = 0.016, 0.03
-"""The fingertips end this far below the end effector; beside a thing by more than its half width
-and the other, closed fingers touch it nowhere."""
+ASTRAY_M, ASTRAY_HEIGHT_M, ASTRAY_OPEN = (0.02, 0.07), 0.025, 0.6
+"""How far beside the grip a hand that missed stands at most, astride the object or beside it, and
+how far above it, as a deviation; turned anyhow. Share of open hands."""
+FINGERTIP_M, FINGER_M = 0.016, 0.012
+"""The fingertips end this far below the end effector; a finger is so thick."""
 TRIES = 50
 """Poses are drawn anew where the arm cannot reach; so often at most."""
 
@@ -171,16 +171,31 @@ class _Task:
     """The receptacle (3,)."""
     width_m: float
     """Half the fingers' opening around the object."""
+    half_m: float
+    """Half of the object's width across `axis`, or its radius."""
+    axis: np.ndarray | None
+    """Horizontal direction (3,) along which the object is long; None: it is round."""
     top_m: float
     """Height of the object's top."""
     T_world_base: np.ndarray
+
+    def in_the_way(self, T: np.ndarray, finger_m: float) -> bool:
+        """Tell whether a finger of a hand at T (4, 4) would stand in the object, if it is low."""
+        for side in (-1.0, 1.0):
+            finger = T[:3, 3] + side * (finger_m + FINGER_M / 2) * T[:3, 1]
+            aside = (finger - self.grip[:3, 3])[:2]
+            if self.axis is not None:  # as if it were long without end
+                aside = aside - (aside @ self.axis[:2]) * self.axis[:2]
+            if np.linalg.norm(aside) < self.half_m + FINGER_M / 2:
+                return True
+        return False
 
     @classmethod
     def of(cls, truth: Truth, first: np.ndarray, T_world_base: np.ndarray) -> '_Task':
         point, yaw = where_to_grip(truth)
         width = np.clip(truth.grip_width_m / 2, FINGER_CLOSED_M, FINGER_OPEN_M)
         return cls(first, _pose(point, down_at(yaw).as_matrix()), truth.plate_position_m,
-                   float(width),
+                   float(width), truth.grip_width_m / 2, truth.grip_long_axis,
                    float(truth.object_position_m[2] + truth.object_height_m / 2), T_world_base)
 
 
@@ -217,19 +232,19 @@ def _astray(plain: Arrangement, task: _Task,
     Stand by the object and miss it: beside it, or turned wrongly, with the fingers anywhere.
 
     A player who is right never shows it, so a clone that comes near takes itself to be right and
-    closes. Fingers that are closed already stand over the object: in it they would seem to hold.
+    closes. Fingers that would stand in the object stand over it: closed, they would seem to hold.
     """
     fingers = float(rng.uniform(FINGER_CLOSED_M, FINGER_OPEN_M))
-    if rng.random() < 0.5:
+    if rng.random() < ASTRAY_OPEN:
         fingers = FINGER_OPEN_M
-    away, angle = rng.uniform(0, ASTRAY_M), rng.uniform(0, 2 * np.pi)
+    away, angle = rng.uniform(0, rng.choice(ASTRAY_M)), rng.uniform(0, 2 * np.pi)
     turn = Rotation.from_euler('z', rng.uniform(-np.pi / 2, np.pi / 2)).as_matrix()
     T = _pose(task.grip[:3, 3] + away * np.array([np.cos(angle), np.sin(angle), 0.0]),
               turn @ task.grip[:3, :3])
     lowest = task.grip[2, 3]
-    if fingers < task.width_m + CLOSING_GAP_M and away < task.width_m + FINGER_LENGTH_M:
+    if task.in_the_way(T, fingers):
         lowest = task.top_m + FINGERTIP_M
-    T[2, 3] = lowest + rng.uniform(0, ASTRAY_HEIGHT_M)
+    T[2, 3] = lowest + abs(rng.normal(0, ASTRAY_HEIGHT_M))
     T = _shaken(T, 0.0, rng)
     T[2, 3] = max(T[2, 3], lowest)
     return replace(plain, finger_m=fingers), T
