@@ -156,6 +156,19 @@ def load_episode(path: Path) -> Episode:
                    tuple(OtherSentence(*each) for each in zip(sentences, *told)))
 
 
+def answers_others(folder: Path) -> bool:
+    """Tell whether any episode of a folder has answers to other sentences than its own."""
+    for path in sorted(Path(folder).glob('episode_*.safetensors')):
+        try:
+            with safe_open(path, framework='numpy') as file:
+                metadata = file.metadata() or {}
+        except SafetensorError:
+            continue  # load_episode() says what is wrong with it
+        if json.loads(metadata.get('others', '[]')):
+            return True
+    return False
+
+
 def episode_paths(folder: Path) -> list[Path]:
     """
     Return the folder's episodes in the order of their seeds.

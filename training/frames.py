@@ -18,15 +18,16 @@ Demonstrations in memory, ready to be drawn from.
 Legend: N frames, T action_horizon, A numbers in an action.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from tempfile import TemporaryFile
 
 import numpy as np
 from rlrc_ros.vla import images, prompt
 from rlrc_ros.vla.actions import ActionTokenizer, NormStats, statistics_of
 from rlrc_ros.vla.config import VlaConfig
-from rlrc_training.data import DemonstrationError, Episode, load_episodes
+from rlrc_training.data import answers_others, DemonstrationError, Episode, load_episodes
 from rlrc_training.grounding import Questions
 from rlrc_training.sft_config import SftConfig
 from tokenizers import Tokenizer
@@ -110,6 +111,7 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
         auxiliary_weight asks for them, or no other sentences where `sentences` asks for those
     """
     check_sentences(config.sentences, vla.action.horizon)
+    check_others(config.sentences, config.data)
     actions, positions, instruction, folder, sentences = [], [], [], [], {}
     things: list[tuple[tuple[str, ...], np.ndarray | None]] = []
     others = _Others()
@@ -140,11 +142,6 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
             instruction.append(np.full(len(episode.actions), sentence))
             folder.append(np.full(len(episode.actions), index))
             episodes += 1
-    if config.sentences > 1 and others.empty:
-        raise DemonstrationError(
-            f'sentences {config.sentences} asks for answers to other sentences, and '
-            f'{", ".join(str(each) for each in config.data)} hold none; collect them anew with '
-            '`rlrc collect` on a set of several things (put25_choice), or set --sentences 1')
     flat = np.concatenate(actions)
     if statistics is None:
         statistics = {config.dataset_name: statistics_of(flat, episodes)}
@@ -175,6 +172,15 @@ def check_sentences(sentences: int, horizon: int) -> None:
             '--action-horizon 1')
 
 
+def check_others(sentences: int, data: Sequence[Path]) -> None:
+    """Raise DemonstrationError for several sentences and folders that answer one alone."""
+    if sentences > 1 and not any(map(answers_others, data)):
+        raise DemonstrationError(
+            f'sentences {sentences} asks for answers to other sentences, and '
+            f'{", ".join(map(str, data))} hold none; collect them anew with `rlrc collect` on a '
+            'set of several things (put25_choice), or set --sentences 1')
+
+
 def _by_kind(things: list[tuple[tuple[str, ...], np.ndarray | None]],
              lengths: list[int]) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the names that there are (K) and where each is in every frame (N, K, 2) or NaN."""
@@ -191,11 +197,6 @@ class _Others:
 
     def __init__(self) -> None:
         self._picture, self._instruction, self._actions, self._positions = [], [], [], []
-
-    @property
-    def empty(self) -> bool:
-        """Tell whether nothing was added so far."""
-        return not self._actions
 
     def add(self, episode: Episode, first: int, sentences: dict[str, int]) -> None:
         """Append an episode's; its first picture is the `first` of all."""
@@ -214,7 +215,7 @@ class _Others:
     def all(self, stats: NormStats,
             tokenize: Callable[[np.ndarray], np.ndarray]) -> Answers | None:
         """Return all of them, normalised and as tokens; None: there are none."""
-        if self.empty:
+        if not self._actions:
             return None
         actions = stats.normalise(np.concatenate(self._actions))
         return Answers(

@@ -43,13 +43,13 @@ from rlrc_training.byte_table import check_group_size
 from rlrc_training.command_line import run_verb
 from rlrc_training.content_hash import write_json
 from rlrc_training.data import DemonstrationError, episode_paths
-from rlrc_training.frames import check_sentences
+from rlrc_training.frames import check_others, check_sentences
 from rlrc_training.presets import preset
 from rlrc_training.prune import check_stage
 from rlrc_training.pruning.plan import make_plan as plan_pruning
 from rlrc_training.reporting.kept import KeptRow, read_files
 from rlrc_training.stages.config import PipelineConfig
-from rlrc_training.stages.order import Order
+from rlrc_training.stages.order import AXES, EVALUATION, Order, TIMES
 from rlrc_training.stages.plan import make_plan, measures, not_kept, Stage
 from rlrc_training.stages.presets import SETTINGS
 from rlrc_training.stages.record import LOGS, Records, Stopwatch
@@ -73,7 +73,7 @@ def check_given(config: PipelineConfig, stages: list[Stage]) -> None:
     """
     for folder in config.data:
         episode_paths(folder)
-    vla = None
+    vla, horizon = None, 0
     if config.dense is not None:
         summary = refuse_quantized(inspect(config.dense), 'the pipeline')
         check_stage(summary)
@@ -85,8 +85,11 @@ def check_given(config: PipelineConfig, stages: list[Stage]) -> None:
         if stage.name == 'dense' and vla is None:
             vla = preset(asked.preset)[0]
         if stage.verb == 'sft' and vla is not None:
+            horizon = asked.action_horizon or horizon or vla.action.horizon  # the next begin so
             try:
-                check_sentences(asked.sentences, asked.action_horizon or vla.action.horizon)
+                check_sentences(asked.sentences, horizon)
+                if config.data:
+                    check_others(asked.sentences, config.data)
             except DemonstrationError as error:
                 raise ValueError(f'stage {stage.name}: {error}. Here: --set '
                                  f'{stage.name}.sentences=1') from error
@@ -151,23 +154,37 @@ def _chosen(config: PipelineConfig, order: Order, stages: list[Stage]) -> set[st
     return names
 
 
-def _earlier(order: Order, report: Stage, records: Records) -> dict[str, KeptRow]:
+def _earlier(order: Order, stages: list[Stage], records: Records) -> dict[str, KeptRow]:
     """
     Return the rows of earlier reports that this run's one will read.
 
     :raises ValueError: a file of rows that is none, or whose rows are of another dense policy
     """
-    made = records.read('dense') if order.dense is None else None
-    dense = made.get('product') if made else order.dense and records.hashes.of(order.dense)
-    return read_files(report.config().rows_files, dense)
+    dense = records.hashes.of(order.dense) if order.dense else _trained(stages, records)
+    return read_files(stages[-1].config().rows_files, dense)
+
+
+def _trained(stages: list[Stage], records: Records) -> str | None:
+    """Return the hash of the dense policy that was trained in OUT; None: it will be another."""
+    stage = next((each for each in stages if each.name == 'dense'), None)
+    if stage is None:
+        return None
+    makers = _ancestors(stage, stages)
+    try:
+        again = any(records.decide(each).act != 'skip' for each in stages
+                    if each.name in makers or each is stage)
+    except ValueError:  # what it is trained on is not there yet
+        return None
+    return None if again else records.read('dense')['product']
 
 
 def _shown(order: Order, kept: dict[str, KeptRow]) -> dict[str, dict]:
-    """Return, as records, those of the rows that are not wholly measured again."""
+    """Return, as records, those of the rows of which not all is measured again."""
     wanted = measures(order)
-    again = {row.name for row in order.rows if {*order.measures_of(row)} == {*wanted[row.name]}}
-    return {f'kept {name}': {'sources': row.sources}
-            for name, row in kept.items() if name not in again}
+    parts = {name: {EVALUATION, *([AXES] if row.axes else ()), *([TIMES] if row.timing else ())}
+             for name, row in kept.items()}
+    return {f'kept {name}': {'sources': row.sources} for name, row in kept.items()
+            if not parts[name] <= {*wanted.get(name, ())}}
 
 
 def pipeline(config: PipelineConfig, run: Run = in_child,
@@ -186,7 +203,7 @@ def pipeline(config: PipelineConfig, run: Run = in_child,
     records = Records(config.folder)
     view = View(console or Console(), stages)
     with alone_in(config.folder):
-        kept = _earlier(order, stages[-1], records) if 'report' in chosen else order.kept
+        kept = _earlier(order, stages, records) if 'report' in chosen else order.kept
         records.check_commits(stages, config.allow_commit, _shown(order, kept))
         for line in not_kept(order):
             view.note(line)
@@ -194,7 +211,7 @@ def pipeline(config: PipelineConfig, run: Run = in_child,
         write_json(config.folder / 'plan.json', {
             'preset': config.preset, 'rows': [row.name for row in order.rows],
             'ind_set': settings.ind_set, 'ood_set': settings.ood_set,
-            'axes': settings.axes if config.axis_episodes else (), 'episodes': config.episodes,
+            'axes': settings.axes, 'episodes': config.episodes,
             'command': _command_of(config), 'dense': order.dense, 'data': order.data,
             'stages': [{'name': each.name, 'verb': each.verb, 'out': str(each.out),
                         'product': str(each.product), 'command': each.command,

@@ -223,7 +223,7 @@ def report(config: ReportConfig) -> Path:
     def beside(folder: Path) -> None:
         twin.append(as_markdown(title, blocks, folder))
         write_kept(folder / config.rows_file.name, result.dense, result.to_keep)
-    write_folder(config.out / config.stem, beside)
+    write_folder(config.where, beside)
     twin = [twin[0].replace(f'.{config.stem}.partial/', f'{config.stem}/')]
     for suffix, text in (('html', as_html(title, blocks)), ('md', twin[0])):
         partial = config.out / f'{config.stem}.{suffix}.partial'

@@ -154,15 +154,53 @@ def test_a_report_loses_no_row_of_the_file_in_its_place(first, second, tmp_path)
 
 def test_fewer_episodes_of_a_checkpoint_do_not_replace_more(first, dense, tmp_path):
     """A short run under the same name is shown; the file keeps what the long one played."""
-    rows = altered(first[1], tmp_path / 'out' / 'nano' / 'rows.json', lambda document: None)
+    def untimed(document):
+        document['rows']['rlrc'].update(timing=None, turns=None)
+    rows = altered(first[1], tmp_path / 'out' / 'nano' / 'rows.json', untimed)
     before = kept_in(rows)
     short = make_pipeline_folder(tmp_path / 'nano', episodes=40, dense=dense)
     twin = report(ReportConfig(short, tmp_path / 'out', cards=False)).with_suffix('.md')
     assert re.search(r'\| RLRC \| \d+/40 ', twin.read_text())
-    assert kept_in(rows) == before
+    after = kept_in(rows)
+    assert {name: row.results for name, row in after.items()} == {
+        name: row.results for name, row in before.items()}
+    assert after['rlrc'].timing and after['rlrc'].turns, 'which the short run alone measured'
+    assert [each['name'] for each in after['rlrc'].stages if each['verb'] == 'timing'] == [
+        'timing']
     assert kept_in(altered(rows, rows, lambda document: document['rows'].pop('rlrc')))
     report(ReportConfig(short, tmp_path / 'out', cards=False))
     assert len(kept_in(rows)['rlrc'].results['episodes']) == 80, 'better than none'
+
+
+def test_two_files_of_rows_are_shown_as_one(first, second, tmp_path):
+    """Of a row in both the more that either knows; two checkpoints are not taken for one."""
+    def change(document):
+        row = document['rows']['rlrc']
+        row['axes'] = {**row['results'], 'episodes': [['put25_position', 0, True, True]]}
+        row['stages'].append({**row['stages'][0], 'name': 'axes-rlrc', 'verb': 'evaluate'})
+        row['results']['episodes'] = row['results']['episodes'][:7]
+    there = altered(first[1], tmp_path / 'out' / 'nano' / 'rows.json', change)
+    config = ReportConfig(second, tmp_path / 'out', 'nano', rows=first[1], cards=False)
+    report(config)
+    row, before = kept_in(there)['rlrc'], kept_in(first[1])['rlrc']
+    assert row.results == before.results and row.timing == before.timing
+    assert row.axes['episodes'] and 'axes-rlrc' in [each['name'] for each in row.stages]
+
+    def other(document):
+        document['rows']['rlrc']['content'] = 'f' * 64
+    text = altered(first[1], there, other).read_bytes()
+    with pytest.raises(ValueError, match='row rlrc was played on one checkpoint in .*--name'):
+        report(config)
+    assert there.read_bytes() == text
+
+
+def test_a_report_replaces_nothing_that_no_report_wrote(first, tmp_path):
+    """Neither a folder around the pipeline's own, nor another pipeline's."""
+    other = make_pipeline_folder(tmp_path / 'runs' / 'other', ('pruned',), measured=False)
+    inner = Path(shutil.copytree(first[0], tmp_path / 'runs' / 'nano' / 'inner'))
+    for folder, name in ((inner, 'nano'), (inner, 'other'), (other, 'other')):
+        with pytest.raises(ValueError, match='would be replaced by the report.*--out or --name'):
+            ReportConfig(folder, tmp_path / 'runs', name)
 
 
 def test_a_report_does_not_replace_rows_of_another_policy(first, tmp_path, capsys):
@@ -210,6 +248,7 @@ def test_times_of_two_runs_decide_only_on_one_machine(first, chain, tmp_path):
     assert rlrc.timing['group'] == small.timing['group'] == 0
     assert read_pipeline(chain, kept_in=[first[1]]).goals[-1].verdict == 'met'
     for change, words in (({'machine': 'another'}, 'timed on two machines: another; a machine'),
+                          ({'threads': 1}, 'timed with 1 and all threads'),
                           ({'dtype': 'float32'}, 'not in bf16: RLRC in float32')):
         rows = altered(first[1], tmp_path / 'rows.json',
                        lambda each: each['rows']['rlrc']['turns'].update(change))
@@ -227,7 +266,7 @@ def test_what_was_measured_here_is_kept_beside_what_was_measured_elsewhere(first
     row, before = result.to_keep['dense'], kept_in(first[1])['dense']
     assert row.results == before.results and row.turns == result.turns != before.turns
     assert row.timing == result.timing['rows']['dense']
-    assert [each['name'] for each in row.stages] == ['evaluate-dense', 'timing', 'timing']
+    assert [each['name'] for each in row.stages] == ['evaluate-dense', 'timing']
     assert result.row('dense').kept and not result.row('magnitude-20').kept
 
 

@@ -18,17 +18,20 @@ from dataclasses import replace
 import io
 import json
 from pathlib import Path
+import shutil
 
 from pipeline_folder import altered, IND, make_pipeline_folder, OOD
 import pytest
 from rich.console import Console
-from rlrc_training.pipeline import dry_run, pipeline
+from rlrc_training.content_hash import write_json
+from rlrc_training.pipeline import _earlier, _shown, dry_run, pipeline
 from rlrc_training.report import report
 from rlrc_training.reporting.config import ReportConfig
 from rlrc_training.reporting.kept import read_kept
 from rlrc_training.stages.config import PipelineConfig
 from rlrc_training.stages.plan import make_plan, not_kept, Stage
 from rlrc_training.stages.process import run_stage
+from rlrc_training.stages.record import Records
 from rlrc_training.table_rows import CHAIN
 from synthetic_demos import make_demonstrations
 from tiny_vla import make_tiny_checkpoint
@@ -126,6 +129,14 @@ def test_a_row_of_too_few_episodes_is_not_kept(config):
                                    f'it has 0 of 500 episodes on {OOD}']
 
 
+def test_other_seeds_than_the_kept_ones_are_played(config):
+    """As many episodes of other seeds pair with nothing."""
+    moved = replace(config, settings=('evaluate.first_seed=100',))
+    assert 'evaluate-dense' in names(moved)
+    assert any('it has 400 of 500 episodes' in each for each in not_kept(moved.order))
+    assert names(replace(moved, episodes=400)) == ['report']
+
+
 def test_axes_and_times_that_are_missing_are_measured(config):
     """Of dense they alone; a row that must be made for them is played again as well."""
     nano = replace(with_rows(config, lambda rows: None, ('put25_choice', 'put25_choice_ood')),
@@ -177,6 +188,66 @@ def test_a_run_may_keep_the_file_that_it_writes(config):
     before = read_kept(path, dense)
     ran, _ = run_all(replace(config, keep=path, allow_commit=('1',)))
     assert ran == ['report'] and read_kept(path, dense) == before
+
+
+def test_a_row_that_out_has_played_itself_stays_in_its_plan(config, given, tmp_path):
+    """The finished command, typed again with the file that it wrote, is no other run's report."""
+    shutil.copytree(given / 'first' / 'nano', tmp_path / 'run')
+    for path in (tmp_path / 'run' / 'pipeline').glob('evaluate-*.json'):
+        record = json.loads(path.read_text())
+        checkpoint = given / 'dense' if path.stem == 'evaluate-dense' else (
+            tmp_path / 'run' / 'pruned')
+        write_json(path, {**record, 'folders': {'checkpoint': str(checkpoint)}})
+    assert [each for each in names(config) if each.startswith('evaluate')] == ['evaluate-dense']
+    (tmp_path / 'run' / 'pruned').mkdir()
+    assert {f'evaluate-{name}' for name in CHAIN} < {*names(config)}
+    assert not config.order.kept
+
+
+def test_times_and_axes_of_other_code_are_refused_where_they_would_be_shown(config):
+    """Also where the row itself is played again, and its axes are not."""
+    def axes(rows):
+        rows['dense']['axes'] = {**rows['dense']['results']}
+        rows['dense']['stages'].append({**rows['dense']['stages'][0], 'name': 'axes-dense'})
+    results = config.results / 'run' / 'rows.json'
+    asked = replace(config, keep=None, rows=('dense',))
+    for change in (axes, lambda rows: None):
+        altered(with_rows(config, change).keep, results, lambda document: [
+            document['rows'].pop(name) for name in CHAIN if name != 'dense'])
+        if change is axes:
+            with pytest.raises(ValueError, match='kept dense.*--allow-commit 1$'):
+                run_all(asked)
+        else:
+            assert not _shown(asked.order, read_kept(
+                results, json.loads(results.read_text())['dense']))
+
+
+def test_a_dense_policy_that_will_be_another_is_refused_at_once(config, given):
+    """Trained here before, but its options changed since, or it was interrupted."""
+    folder = make_pipeline_folder(config.folder, ('dense',))
+    records = Records(folder)
+    asked = replace(config, keep=None, dense=None, rows=('dense',), data=(folder / 'demos',))
+    make_demonstrations(folder / 'demos')
+    stage = next(each for each in make_plan(asked.order) if each.name == 'dense')
+    records.finish(stage, records.begin(stage, False))
+    dense = records.read('dense')['product']
+    altered(config.keep, config.results / 'run' / 'rows.json',
+            lambda document: document.update(dense=dense))
+    assert _earlier(asked.order, make_plan(asked.order), records)
+    for change in (lambda: replace(asked, settings=('dense.steps=3',)),
+                   lambda: records.begin(stage, True) and asked):
+        changed = change()
+        with pytest.raises(ValueError, match='cannot be told.*report.name=NAME'):
+            run_all(changed)
+    assert (folder / 'dense' / 'checkpoint').exists()
+
+
+def test_options_of_the_report_are_taken_as_they_are_meant(config, given):
+    """A name that looks like a number, and a file."""
+    asked = replace(config, keep=None, settings=(
+        'report.name=2', f'report.rows={given / "rows" / "rows.json"}'))
+    report_stage = make_plan(asked.order)[-1].config()
+    assert report_stage.name == '2' and report_stage.rows.is_file()
 
 
 def test_what_is_wrong_with_keep_is_said(config, tmp_path):

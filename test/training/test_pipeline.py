@@ -444,9 +444,16 @@ def test_what_a_verb_would_refuse_hours_later_is_refused_at_once(config, setting
 
 def test_several_sentences_and_chunks_of_actions_are_refused_at_once(config):
     """What the presets ask by default a chunked policy cannot answer; what to type is said."""
-    settings = ('recover.sentences=2', 'recover.action_horizon=4')
-    with pytest.raises(ValueError, match='stage recover: sentences 2 .*--set recover.sentences=1'):
-        said(replace(config, settings=settings, rows=('rlrc',), only=''))
+    config = replace(config, rows=('rlrc',), only='')
+    for settings, words in ((('recover.action_horizon=4',), '4 actions at once'),
+                            ((), 'demos hold none')):
+        with pytest.raises(ValueError, match=f'stage recover: sentences 2 .*{words}.*'
+                                             '--set recover.sentences=1'):
+            said(replace(config, settings=('recover.sentences=2', *settings)))
+    chunks = replace(config, dense=None, settings=(
+        'recover.sentences=2', 'dense.decoding=parallel', 'dense.action_horizon=8'))
+    with pytest.raises(ValueError, match='stage recover: .*8 actions at once'):
+        said(chunks)
     assert not (config.folder / 'prune').exists()
 
 

@@ -74,17 +74,26 @@ class Turns:
     commit: str
     busy: float | None = None
     """Load a core at the end."""
+    threads: int = 0
+    """CPU threads; 0: one for each core."""
 
     @classmethod
     def of(cls, timing: dict, digest: str) -> 'Turns':
         """Return those of a timing.json with that hash."""
         return cls(digest, timing['machine'], timing['dtype'], timing['config']['blocks'],
-                   timing['config']['steps'], timing['commit'], timing['busy'])
+                   timing['config']['steps'], timing['commit'], timing['busy'],
+                   timing['config'].get('threads', 0))
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """Return what times must have in common to be compared: machine, arithmetic, threads."""
+        return self.machine, self.dtype, self.threads
 
     def __str__(self) -> str:
         """Say where, in what and how long."""
-        return (f'{self.machine}, {self.dtype}, {self.blocks} blocks of {self.steps} steps, '
-                f'commit {self.commit}')
+        threads = f', {self.threads} threads' if self.threads else ''
+        return (f'{self.machine}, {self.dtype}{threads}, {self.blocks} blocks of {self.steps} '
+                f'steps, commit {self.commit}')
 
 
 @dataclass(frozen=True)

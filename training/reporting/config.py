@@ -22,6 +22,9 @@ from typing import Annotated
 from rlrc_training.reporting.kept import FILE
 import tyro
 
+PICTURES = ('.jpg', '.png', '.svg')
+"""What lies beside a page."""
+
 
 @dataclass(frozen=True)
 class ReportConfig:
@@ -52,9 +55,14 @@ class ReportConfig:
         if self.name and not re.fullmatch(r'[\w.-]+', self.name):
             raise ValueError(f'name {self.name!r} is part of file names; use letters, digits, '
                              'points and dashes')
-        if (self.out / self.stem).resolve() == self.folder.resolve():
-            raise ValueError(f'{self.folder} would be replaced by the report; give another --out '
-                             'or --name')
+        if self.folder.resolve().is_relative_to(self.where.resolve()):
+            raise ValueError(f'{self.where} would be replaced by the report, and {self.folder} '
+                             'with it; give another --out or --name')
+        strange = [each.name for each in sorted(self.where.glob('*'))
+                   if each.name != FILE and each.suffix not in PICTURES]
+        if strange:
+            raise ValueError(f'{self.where} would be replaced by the report, and holds '
+                             f'{strange[0]}, which no report wrote; give another --out or --name')
 
     @property
     def stem(self) -> str:
@@ -62,9 +70,14 @@ class ReportConfig:
         return self.name or self.folder.resolve().name
 
     @property
+    def where(self) -> Path:
+        """Return the folder beside the page, which a report replaces."""
+        return self.out / self.stem
+
+    @property
     def rows_file(self) -> Path:
         """Return the file of measured rows that is written."""
-        return self.out / self.stem / FILE
+        return self.where / FILE
 
     @property
     def rows_files(self) -> tuple[Path, ...]:

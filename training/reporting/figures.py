@@ -64,12 +64,12 @@ def planes(result: PipelineResult) -> list[Charts]:
     """Return success against memory and against latency, of each machine, where measured."""
     found = _plane(result.rows, 'memory', '', 'weights, MB (log)',
                    lambda each: each.file_bytes and each.file_bytes / 1e6)
-    where = dict.fromkeys((each.turns.machine, each.turns.dtype)
-                          for each in result.rows if each.ind and each.turns)
-    for number, (machine, dtype) in enumerate(where, 1):
-        rows = [each for each in result.rows
-                if each.turns and (each.turns.machine, each.turns.dtype) == (machine, dtype)]
-        words = f' Timed on {machine} in {dtype}' if len(where) > 1 else ''
+    where = dict.fromkeys(each.turns.place for each in result.rows if each.ind and each.turns)
+    for number, place in enumerate(where, 1):
+        rows = [each for each in result.rows if each.turns and each.turns.place == place]
+        machine, dtype, threads = place
+        words = (f' Timed on {machine} in {dtype}' + f' with {threads} threads' * bool(threads)
+                 if len(where) > 1 else '')
         if len({each.turns.id for each in rows}) > 1:
             words = (words or ' Timed') + ', not all in the same turns'
         found += _plane(rows, 'latency' + (f'_{number}' if number > 1 else ''),

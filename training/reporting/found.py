@@ -25,7 +25,7 @@ from pathlib import Path
 from rlrc_ros.vla.checkpoint import CheckpointError, inspect
 from rlrc_training.reporting.cells import Turns
 from rlrc_training.reporting.folder import PipelineFolder
-from rlrc_training.reporting.kept import KeptRow, once
+from rlrc_training.reporting.kept import KeptRow
 from rlrc_training.stages.sources import sources_of
 from rlrc_training.table_rows import ROWS
 
@@ -82,37 +82,32 @@ def found_elsewhere(folder: PipelineFolder, here: Found, kept: KeptRow) -> Found
                  checkpoint=here.checkpoint, content=kept.content, kept='results' in missing)
 
 
-def is_fuller(kept: KeptRow, found: Found) -> bool:
-    """Tell whether another run played the same checkpoint on the same episodes and more."""
-    ours, theirs = ({(each['episode_set'], each['seed']) for each in results['episodes']}
-                    for results in (found.results, kept.results))
-    return kept.content == found.content and ours < theirs
-
-
-def to_keep(folder: PipelineFolder, name: str, here: Found, found: Found,
-            kept: KeptRow | None) -> KeptRow:
+def to_keep(folder: PipelineFolder, name: str, here: Found, kept: KeptRow | None
+            ) -> KeptRow | None:
     """
-    Return what outlives the checkpoints of a row.
+    Return what outlives the checkpoints of a row; None: nothing was measured.
 
-    :param here: what this folder measured of it
-    :param found: that and what was kept; it differs from `here` only where `kept` was used
+    :param here: what this folder measured of it; what others measured on the same checkpoint
+        stands beside that, on another one goes
     """
-    measures = [f'{verb}-{name}' for verb, measured in (
-        ('evaluate', here.results), ('axes', here.axes)) if measured]
+    other = kept and (here.content != kept.content if here.results
+                      else folder.made_anew(ROWS[name].stage, kept.content))
+    if not here.results and (other or not kept or not (here.axes or here.timing)):
+        return kept
+    if other:
+        kept = None
+    verbs = {'evaluate': here.results, 'axes': here.axes}
     stages = [kept_stage(folder.records[each]) for each in (
-        *folder.stages_of(measures), *([folder.timed_by()] if here.timing else ()))]
-    same = kept if kept and kept.content == found.content else None
-    before = [] if found == here else [each for each in kept.stages if found.kept
-                                       or each['name'] != f'evaluate-{name}']
-    machine = kept.machine if found.kept else folder.records[f'evaluate-{name}']['machine']
-    # Where a checkpoint is gone, the file still knows its size and its update.
-    size = found.size or found.timing or (vars(same) if same else {})
+        *folder.stages_of(f'{verb}-{name}' for verb, measured in verbs.items() if measured),
+        *([folder.timed_by()] if here.timing else ()))]
     update = ppo_kept(folder) if 'rl' in [each['name'] for each in stages] else None
-    if update is None and same:
-        update = same.ppo_kept
-    return KeptRow(name, found.content, found.results, machine, once([*before, *stages]),
-                   size.get('file_bytes'), size.get('parameters'), found.axes, found.timing,
-                   found.turns, update)
+    size = here.size or here.timing or {}
+    ours = KeptRow(
+        name, here.content, here.results, folder.records[f'evaluate-{name}']['machine'], stages,
+        ) if here.results else replace(kept, stages=[*kept.stages_for(('results',)), *stages])
+    ours = replace(ours, file_bytes=size.get('file_bytes'), parameters=size.get('parameters'),
+                   axes=here.axes, timing=here.timing, turns=here.turns, ppo_kept=update)
+    return ours.merged(kept) if kept else ours
 
 
 def kept_stage(record: dict) -> dict:

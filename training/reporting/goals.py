@@ -119,9 +119,12 @@ def _undecided(rlrc: RowResult, small: RowResult) -> str:
     machines = dict.fromkeys(each.turns.machine for each in (rlrc, small))
     other = [f'{each.row.words} in {each.turns.dtype}' for each in (rlrc, small)
              if each.turns.dtype != 'bfloat16']
+    threads = dict.fromkeys(each.turns.threads for each in (rlrc, small))
     blocks = [len(each.timing.get('of_first_by_block') or ()) for each in (rlrc, small)]
     if len(machines) > 1:
         return f'timed on two machines: {"; ".join(machines)}'
+    if len(threads) > 1:
+        return f'timed with {" and ".join(str(each or "all") for each in threads)} threads'
     if other:
         return f'not in bf16: {", ".join(other)}'
     return f'too few blocks: {min(blocks)} of {MIN_BLOCKS}' if min(blocks) < MIN_BLOCKS else ''

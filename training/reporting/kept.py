@@ -23,8 +23,8 @@ row's own turns, in which the dense policy took part.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 import json
 import os
 from pathlib import Path
@@ -34,6 +34,8 @@ from rlrc_training.stages.sources import sources_of
 from rlrc_training.table_rows import ROWS
 
 FILE, FORMAT = 'rows.json', 'rlrc-rows-2'
+MEASURES = ('results', 'axes', 'timing')
+"""What is measured of a row, by evaluate-NAME, axes-NAME and the timing."""
 EPISODE = ('episode_set', 'seed', 'success_once', 'success_at_end')
 """What is kept of an episode, in this order."""
 NUMBER = int | float
@@ -49,7 +51,7 @@ ROW = {
                 'file_bytes': int, 'parameters': int, 'process_bytes?': int,
                 'forced_reuse?': NUMBER},
     'turns?': {'id': str, 'machine': str, 'dtype': str, 'blocks': int, 'steps': int,
-               'busy?': NUMBER, 'commit': str}}
+               'busy?': NUMBER, 'commit': str, 'threads?': int}}
 """What a row holds; a name that ends in ? may be missing."""
 
 
@@ -89,18 +91,43 @@ class KeptRow:
         last = next(each for each in self.stages if each['name'] == f'evaluate-{self.name}')
         return f'{self.machine}, commit {", ".join(each["commit"] for each in last["sources"])}'
 
-    def lacks(self, which: str, sets: Sequence[str], episodes: int) -> str:
+    def lacks(self, which: str, sets: Sequence[str], seeds: range) -> str:
         """
-        Return in words how far it was played on fewer episodes than wanted; '' where it was not.
+        Return in words how far it was played on fewer seeds than wanted; '' where it was not.
 
         :param which: `results` or `axes`
         """
         played = Counter(each['episode_set'] for each in (getattr(self, which) or {}).get(
-            'episodes', ()))
-        few = [f'it has {played[name]} of {episodes} episodes on {name}' for name in sets
-               if played[name] < episodes]
+            'episodes', ()) if each['seed'] in seeds)
+        few = [f'it has {played[name]} of {len(seeds)} episodes on {name}' for name in sets
+               if played[name] < len(seeds)]
         more = f' and too few on {len(few) - 1} more' if len(few) > 1 else ''
         return few[0] + more if few else ''
+
+    def stages_for(self, measures: Container[str]) -> list[dict]:
+        """Return the stages that made it, and those that took these of MEASURES."""
+        return [each for each in self.stages if _measure(each) in ('', *measures)]
+
+    def merged(self, other: 'KeptRow') -> 'KeptRow':
+        """
+        Return what both know of the one checkpoint that both measured.
+
+        Of episodes those of the one that has more; of times, and of what is equal, its own.
+        """
+        taken = {each for each in ('results', 'axes')
+                 if _count(getattr(other, each)) > _count(getattr(self, each))}
+        taken |= {'timing'} if other.timing and not self.timing else set()
+        chosen = {each: getattr(other, each) for each in taken}
+        if 'timing' in taken:
+            chosen['turns'] = other.turns
+        if 'results' in taken:
+            chosen['machine'] = other.machine
+        for each in ('file_bytes', 'parameters', 'ppo_kept'):
+            if getattr(self, each) is None:
+                chosen[each] = getattr(other, each)
+        # What nobody reads any more needs no stage that took it.
+        return replace(self, **chosen, stages=once([
+            *(other.stages_for(taken) if taken else ()), *self.stages_for({*MEASURES} - taken)]))
 
 
 def read_kept(path: Path, dense: str | None) -> dict[str, KeptRow]:
@@ -137,10 +164,20 @@ def read_kept(path: Path, dense: str | None) -> dict[str, KeptRow]:
 
 
 def read_files(paths: Iterable[Path], dense: str | None) -> dict[str, KeptRow]:
-    """Return the rows of several files, as read_kept(); of two of a name that of the earlier."""
+    """
+    Return the rows of several files, as read_kept(); of two of a name what both know.
+
+    :raises ValueError: two of a name that played two checkpoints
+    """
     kept: dict[str, KeptRow] = {}
     for path in paths:
-        kept = {**read_kept(path, dense), **kept}
+        for name, row in read_kept(path, dense).items():
+            if name in kept and kept[name].content != row.content:
+                raise ValueError(
+                    f'row {name} was played on one checkpoint in {path} and on another in a file '
+                    'of rows that was named; one report shows one of them: leave --keep or '
+                    '--rows away, or give another --name (in a pipeline: --set report.name=NAME)')
+            kept[name] = kept[name].merged(row) if name in kept else row
     return kept
 
 
@@ -163,6 +200,17 @@ def write_kept(path: Path, dense: str | None, rows: Mapping[str, KeptRow]) -> No
     partial.write_text(f'{head[:-1]}, "rows": {{\n' + ',\n'.join(lines) + '\n}}\n',
                        encoding='utf-8')
     os.replace(partial, path)
+
+
+def _count(results: dict | None) -> int:
+    return len(results['episodes']) if results else 0
+
+
+def _measure(stage: dict) -> str:
+    """Return which of MEASURES a stage took of a row, '' where it made the checkpoint."""
+    if stage['verb'] == 'evaluate':
+        return 'axes' if stage['name'].startswith('axes-') else 'results'
+    return 'timing' if stage['verb'] == 'timing' else ''
 
 
 def once(values: Iterable[dict]) -> list[dict]:

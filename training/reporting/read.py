@@ -32,7 +32,6 @@ from rlrc_training.reporting.found import (
     Found,
     found_elsewhere,
     found_here,
-    is_fuller,
     ppo_kept,
     stages_by,
     to_keep,
@@ -155,12 +154,11 @@ def read_pipeline(path: Path, allowed: Sequence[str] = (),
         told = {} if folder.outdated(f'evaluate-{name}') else read_json(where / 'strips.json', {})
         strips[name] = {key: {**each, 'path': where / f'{key}.jpg'}
                         for key, each in told.items() if (where / f'{key}.jpg').exists()}
-    written = {name: to_keep(folder, name, here[name], found, files.get(name))
-               for name, found in every.items() if found.results
-               and not (name in files and is_fuller(files[name], found))}
+    written = {name: row for name, found in here.items()
+               if (row := to_keep(folder, name, found, files.get(name)))}
     update = next((written[name].ppo_kept for name in ('rlrc', 'rlrc-4bit') if name in written),
                   None)
     return PipelineResult(path, folder.plan, folder.records, rows, goals(rows), timing, curves,
                           strips, stages_by(given),
                           ppo_kept(folder) if update is None else update, policy, turns,
-                          kept, {**files, **written})
+                          kept, written)

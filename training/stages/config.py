@@ -21,15 +21,16 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from rlrc_training.content_hash import Hashes
-from rlrc_training.reporting.kept import check_there, read_kept
+from rlrc_training.content_hash import DONE, Hashes, RECORDS
+from rlrc_training.reporting.folder import read_json
+from rlrc_training.reporting.kept import check_there, KeptRow, read_kept
 from rlrc_training.stages.order import Order
 from rlrc_training.stages.plan import INPUTS
 from rlrc_training.stages.presets import SETTINGS
 from rlrc_training.table_rows import choose_rows
 import tyro
 
-PATHS = (*INPUTS, 'warm_start', 'token_ids')
+PATHS = (*INPUTS, 'warm_start', 'token_ids', 'rows', 'notes')
 """Options of the verbs that are folders or files."""
 
 
@@ -152,10 +153,18 @@ class PipelineConfig:
         """Return where everything lies."""
         return self.out or Path('runs') / self.preset
 
+    def _has_played(self, row: KeptRow) -> bool:
+        """Tell whether OUT played a row itself, on what lies there: its stages are skipped."""
+        record = read_json(self.folder / RECORDS / f'evaluate-{row.name}.json', {})
+        checkpoint = record.get('folders', {}).get('checkpoint')
+        return (record.get('state') == DONE and record['inputs'].get('checkpoint') == row.content
+                and checkpoint is not None and Path(checkpoint).is_dir())
+
     @property
     def order(self) -> Order:
         """Return what the plan is made from."""
         kept = read_kept(self.keep, _content(self.dense)) if self.keep else {}
+        kept = {name: row for name, row in kept.items() if not self._has_played(row)}
         return Order(
             self.preset, self.folder, choose_rows(self.rows), self.results, self.data, self.dense,
             self.init, self.episodes, self.axis_episodes, self.strips, self.overrides,

@@ -17,6 +17,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rlrc_training.evaluate import EvaluateConfig
 from rlrc_training.reporting.kept import KeptRow
 from rlrc_training.stages.presets import SETTINGS, Settings
 from rlrc_training.table_rows import Row
@@ -59,6 +60,12 @@ class Order:
         """Return the preset's."""
         return SETTINGS[self.preset]
 
+    @property
+    def first_seed(self) -> int:
+        """Return the held-out seed that evaluations count from."""
+        return int({**self.settings.evaluate, **self.overrides.get('evaluate', {})}.get(
+            'first_seed', EvaluateConfig.first_seed))
+
     def axes_of(self, row: Row) -> tuple[str, ...]:
         """Return the further axes that a row is played on."""
         wanted = self.axis_episodes and row.group in ('dense', 'rlrc')
@@ -73,7 +80,10 @@ class Order:
         kept = self.kept.get(row.name)
         if kept is None:
             return dict.fromkeys(self.measures_of(row), 'it is not there')
-        found = {EVALUATION: kept.lacks('results', self.settings.sets, self.episodes),
-                 AXES: kept.lacks('axes', self.axes_of(row), self.axis_episodes),
+        first = self.first_seed
+        found = {EVALUATION: kept.lacks('results', self.settings.sets,
+                                        range(first, first + self.episodes)),
+                 AXES: kept.lacks('axes', self.axes_of(row),
+                                  range(first, first + self.axis_episodes)),
                  TIMES: '' if kept.timing else 'it has no times'}
         return {what: why for what, why in found.items() if why}

@@ -102,8 +102,10 @@ class Stage:
         if wrong := [name for name in self.options if name not in known]:
             raise ValueError(f'stage {self.name}: {self.verb} has no option {wrong[0]!r}; it has: '
                              f'{", ".join(known)}')
-        try:
-            return kind(**self.all_options)
+        texts = {each.name for each in fields(kind) if each.type is str}
+        try:  # a name may look like a number
+            return kind(**{name: str(value) if name in texts and value is not None else value
+                           for name, value in self.all_options.items()})
         except ValueError as error:
             raise ValueError(f'stage {self.name}: {error}') from error
 
