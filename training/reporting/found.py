@@ -25,7 +25,7 @@ from pathlib import Path
 from rlrc_ros.vla.checkpoint import CheckpointError, inspect
 from rlrc_training.reporting.cells import Turns
 from rlrc_training.reporting.folder import PipelineFolder
-from rlrc_training.reporting.kept import KeptRow
+from rlrc_training.reporting.kept import KeptRow, MEASURES
 from rlrc_training.stages.sources import sources_of
 from rlrc_training.table_rows import ROWS
 
@@ -67,8 +67,7 @@ def found_here(folder: PipelineFolder, name: str, timing: dict | None,
 
 def found_elsewhere(folder: PipelineFolder, here: Found, kept: KeptRow) -> Found:
     """Return what was measured here, and of the same checkpoint what only another run has."""
-    missing = [each for each in ('results', 'axes', 'timing')
-               if not getattr(here, each) and getattr(kept, each)]
+    missing = [each for each in MEASURES if not getattr(here, each) and getattr(kept, each)]
     if not missing or (here.results and here.content != kept.content):
         return here
     if folder.made_anew(ROWS[kept.name].stage, kept.content):
@@ -102,9 +101,11 @@ def to_keep(folder: PipelineFolder, name: str, here: Found, kept: KeptRow | None
         *([folder.timed_by()] if here.timing else ()))]
     update = ppo_kept(folder) if 'rl' in [each['name'] for each in stages] else None
     size = here.size or here.timing or {}
-    ours = KeptRow(
-        name, here.content, here.results, folder.records[f'evaluate-{name}']['machine'], stages,
-        ) if here.results else replace(kept, stages=[*kept.stages_for(('results',)), *stages])
+    if here.results:
+        machine = folder.records[f'evaluate-{name}']['machine']
+        ours = KeptRow(name, here.content, here.results, machine, stages)
+    else:
+        ours = replace(kept, stages=[*kept.stages_for(('results',)), *stages])
     ours = replace(ours, file_bytes=size.get('file_bytes'), parameters=size.get('parameters'),
                    axes=here.axes, timing=here.timing, turns=here.turns, ppo_kept=update)
     return ours.merged(kept) if kept else ours
