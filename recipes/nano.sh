@@ -15,7 +15,7 @@ rlrc sft --data runs/nano/collect runs/nano/scatter --episode-set put25_choice -
 rlrc collect --policy runs/nano/dense-first/checkpoint --episode-set put25_choice --first-seed 2000000 --policy-steps 60 --max-steps 100 --noise-m 0.003 --noise-rad 0.02 --burst-probability 0.03 --episodes 700 --out runs/nano/dagger
 
 # sft
-rlrc sft --data runs/nano/collect runs/nano/scatter runs/nano/dagger --init runs/nano/dense-first/checkpoint --episode-set put25_choice --preset choice --steps 6000 --batch-size 32 --sentences 2 --learning-rate 0.0006 --precision bf16 --eval-every 2000 --eval-episodes 60 --warmup-steps 100 --data-weights 0.35 0.35 0.3 --out runs/nano/dense
+rlrc sft --data runs/nano/collect runs/nano/scatter runs/nano/dagger --init runs/nano/dense-first/checkpoint --episode-set put25_choice --preset choice --steps 6000 --batch-size 32 --sentences 1 --learning-rate 0.0006 --precision bf16 --eval-every 2000 --eval-episodes 60 --warmup-steps 100 --data-weights 0.35 0.35 0.3 --out runs/nano/dense
 
 # prune
 rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect runs/nano/scatter runs/nano/dagger --ratio 0.9 --ratio-of layer --layers 1 12 --round-to 32 --vision-ratio 0.25 --out runs/nano/prune
