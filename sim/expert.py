@@ -72,6 +72,8 @@ class Funnel:
 DEFAULT_FUNNEL = Funnel()
 DOWN = Rotation.from_euler('y', np.pi / 2)
 """Gripper straight down, fingers closing along the base's y axis."""
+SEAM_RAD, BEYOND_SEAM_RAD = -np.pi / 3, np.pi / 6
+"""Yaws count from here for half a turn, and how far beyond either end a goal may lie."""
 
 
 def wrap_half_turn(angle_rad: float) -> float:
@@ -81,8 +83,21 @@ def wrap_half_turn(angle_rad: float) -> float:
     Two fingers look the same after half a turn. The seam lies far from 0, 45, 90 and 135 degrees,
     where the suite's yaws are, so that equal pictures get equal answers.
     """
-    low = -np.pi / 3
-    return (angle_rad - low) % np.pi + low
+    return (angle_rad - SEAM_RAD) % np.pi + SEAM_RAD
+
+
+def turn_to(grip_yaw_rad: float, hand_yaw_rad: float) -> float:
+    """
+    Return how far the hand is to turn, one of the two ways that are equal to two fingers.
+
+    A hand after half a turn looks the same, so it counts as the same and gets the same answer.
+    Of the two goals that are equal the one in (-60, 120] degrees, up to 30 beyond it where that is
+    nearer; so a hand that is moved across the seam is not sent all the way back.
+    """
+    hand, goal = wrap_half_turn(hand_yaw_rad), wrap_half_turn(grip_yaw_rad)
+    low, high = SEAM_RAD - BEYOND_SEAM_RAD, SEAM_RAD + np.pi + BEYOND_SEAM_RAD
+    equal = [each for each in (goal - np.pi, goal, goal + np.pi) if low < each < high]
+    return float(min((each - hand for each in equal), key=abs))
 
 
 def _clipped(vector: np.ndarray, longest: float) -> np.ndarray:
@@ -128,7 +143,7 @@ def expert_action(truth: Truth, funnel: Funnel = DEFAULT_FUNNEL) -> Action:
         yaw_error = 0.0
     else:
         goal_xy, goal_z = grip[:2], grip[2]
-        yaw_error = grip_yaw - _yaw_of(ee_rotation)
+        yaw_error = turn_to(grip_yaw, _yaw_of(ee_rotation))
 
     error_xy = goal_xy - ee[:2]
     distance = float(np.linalg.norm(error_xy))
