@@ -160,6 +160,11 @@ class PutOnPlate25(PutOnPlate):
         matrix = matrix[0].cpu().numpy().astype(np.float64)
         return grip_of(self._kinds[self.placements[0].object_name], matrix[:3, 3], matrix[:3, :3])
 
+    def long_axes(self) -> dict[str, np.ndarray | None]:
+        """Return the horizontal direction (3,) of every object by name; None: any yaw grips it."""
+        return {name: grip_of(self._kinds[name], T[:3, 3], T[:3, :3]).long_axis
+                for name, T in self.poses().items() if name in OBJECTS_25}
+
     # ----------------------------------------------------------- any state at all
 
     def poses(self) -> dict[str, np.ndarray]:

@@ -78,6 +78,8 @@ class Scattered:
     truth: Truth
     things_m: dict[str, np.ndarray]
     """Where everything is (3,), by name."""
+    things_rad: dict[str, float]
+    """How everything is turned, by name; see World.things_rad()."""
     moment: str
     """One of MOMENTS."""
     others: dict[str, Truth]
@@ -114,8 +116,8 @@ def scattered(world: World, seed: int, episode_set: str, count: int) -> Iterator
         moment = names[rng.choice(len(names), p=odds)]
         world.arrange(_arrangement(world, chosen, lying, moment, kinematics, rng))
         truth = world.truth()
-        yield Scattered(world.look(), truth, world.things_m(truth), moment,
-                        dict(world.truth_of_others()))
+        yield Scattered(world.look(), truth, world.things_m(truth), world.things_rad(truth),
+                        moment, dict(world.truth_of_others()))
 
 
 def _drawn_anew(played: Placement, sampler: Callable[[np.random.Generator], Placement],

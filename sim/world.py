@@ -316,6 +316,24 @@ class World:
         return {name: to_base[:3, :3] @ T[:3, 3] + to_base[:3, 3]
                 for name, T in self._env.poses().items()}
 
+    def things_rad(self, truth: Truth) -> dict[str, float]:
+        """
+        Return how everything on the table is turned, by name, in the arm's base frame.
+
+        It is the heading of its long side, which half a turn does not change; NaN of what any yaw
+        grips, of receptacles, and of what is not known.
+
+        :param truth: of the same moment
+        """
+        axes = {self.placement.object_name: truth.grip_long_axis}
+        if self._suite == 'put25':
+            to_base = np.linalg.inv(self.in_world(np.eye(4)))[:3, :3]
+            axes = {name: None if axis is None else to_base @ axis
+                    for name, axis in self._env.long_axes().items()}
+        return {name: float('nan') if axes.get(name) is None
+                else float(np.arctan2(axes[name][1], axes[name][0]))
+                for name in self.things_m(truth)}
+
     def truth_of_others(self) -> Iterator[tuple[str, Truth]]:
         """
         Yield the other sentences about what is on the table, and the moment as each sees it.

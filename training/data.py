@@ -68,6 +68,9 @@ class Episode:
     """Names of all that is on the table; none: not recorded."""
     things_m: np.ndarray | None = None
     """(T, N, 3) float32 in the arm's base frame: where each of them is."""
+    things_rad: np.ndarray | None = None
+    """(T, N) float32: how their long sides are turned, half a turn being none; NaN: no long side.
+    None: not recorded."""
     scattered: bool = False
     """No frame follows from the one before it: states for single actions, not a way."""
     others: tuple[OtherSentence, ...] = ()
@@ -86,6 +89,8 @@ def save_episode(folder: Path, episode: Episode) -> Path:
               'positions_m': episode.positions_m.astype(np.float32)}
     if episode.things:
         arrays['things_m'] = episode.things_m.astype(np.float32)
+        if episode.things_rad is not None:
+            arrays['things_rad'] = episode.things_rad.astype(np.float32)
     if episode.others:
         for name in OTHERS:
             arrays[f'other_{name}'] = np.stack(
@@ -127,8 +132,13 @@ def load_episode(path: Path) -> Episode:
         actions, positions = file.get_tensor('actions'), file.get_tensor('positions_m')
         things = tuple(json.loads(metadata.get('things', '[]')))
         things_m = file.get_tensor('things_m') if things else None
+        things_rad = file.get_tensor('things_rad') if 'things_rad' in file.keys() else None
         sentences = json.loads(metadata.get('others', '[]'))
         told = [file.get_tensor(f'other_{name}') for name in OTHERS] if sentences else []
+    if things_rad is not None and things_rad.shape != (len(actions), len(things)):
+        raise DemonstrationError(
+            f'{path} has turns {things_rad.shape} of {len(things)} things in {len(actions)} '
+            'frames; delete the file and run the same `rlrc collect` again')
     if things and things_m.shape != (len(actions), len(things), 3):
         raise DemonstrationError(
             f'{path} has places {things_m.shape} of {len(things)} things in {len(actions)} '
@@ -151,7 +161,7 @@ def load_episode(path: Path) -> Episode:
                                  'delete the file and run the same `rlrc collect` again')
     images = np.stack([image[..., ::-1] for image in decoded])
     return Episode(int(metadata['seed']), metadata['episode_set'], metadata['instruction'],
-                   images, actions, positions, things, things_m,
+                   images, actions, positions, things, things_m, things_rad,
                    metadata.get('scattered') == '1',
                    tuple(OtherSentence(*each) for each in zip(sentences, *told)))
 

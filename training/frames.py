@@ -19,7 +19,7 @@ Legend: N frames, T action_horizon, A numbers in an action.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -66,6 +66,9 @@ class Frames:
     """K names of things that are on the table in some frame."""
     kinds_m: np.ndarray
     """(N, K, 2) float32, where each of them is in the table's plane; NaN: it is not there."""
+    kinds_turned: np.ndarray
+    """(N, K, 2) float32, cosine and sine of twice the heading of its long side, for half a turn is
+    none; NaN: it has no long side, is not there, or that is not known."""
     instruction: np.ndarray
     """(N,) index into prompts."""
     prompts: tuple[tuple[int, ...], ...]
@@ -113,7 +116,7 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
     check_sentences(config.sentences, vla.action.horizon)
     check_others(config.sentences, config.data)
     actions, positions, instruction, folder, sentences = [], [], [], [], {}
-    things: list[tuple[tuple[str, ...], np.ndarray | None]] = []
+    things: list[Episode] = []
     others = _Others()
     episodes, pictures = 0, Pictures()
     for index, path in enumerate(config.data):
@@ -138,7 +141,7 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
             pictures.add(images.prepare(image, vla) for image in episode.images)
             actions.append(episode.actions)
             positions.append(episode.positions_m)
-            things.append((episode.things, episode.things_m))
+            things.append(replace(episode, images=episode.images[:0]))  # without its pictures
             instruction.append(np.full(len(episode.actions), sentence))
             folder.append(np.full(len(episode.actions), index))
             episodes += 1
@@ -152,10 +155,10 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
     stats, tokenize = NormStats.from_json(statistics[config.dataset_name]), ActionTokenizer(
         vla.action).encode
     normalised = stats.normalise(chunks).reshape(len(flat), -1)
-    kinds, kinds_m = _by_kind(things, [len(each) for each in actions])
+    kinds, kinds_m, kinds_turned = _by_kind(things)
     frames = Frames(
         pictures.all(), tokenize(normalised), normalised,
-        np.concatenate(positions), kinds, kinds_m, np.concatenate(instruction),
+        np.concatenate(positions), kinds, kinds_m, kinds_turned, np.concatenate(instruction),
         tuple(tuple(prompt.encode(sentence, tokenizer, vla)) for sentence in sentences),
         Questions(tuple(sentences), kinds, tokenizer, vla),
         np.concatenate(folder), np.repeat(np.arange(episodes), [len(each) for each in actions]),
@@ -181,15 +184,20 @@ def check_others(sentences: int, data: Sequence[Path]) -> None:
             'set of several things (put25_choice), or set --sentences 1')
 
 
-def _by_kind(things: list[tuple[tuple[str, ...], np.ndarray | None]],
-             lengths: list[int]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return the names that there are (K) and where each is in every frame (N, K, 2) or NaN."""
-    kinds = tuple(sorted({name for names, _ in things for name in names}))
-    places = np.full((sum(lengths), len(kinds), 2), np.nan, np.float32)
-    for (names, places_m), end, length in zip(things, np.cumsum(lengths), lengths):
-        for column, name in enumerate(names):
-            places[end - length:end, kinds.index(name)] = places_m[:, column, :2]
-    return kinds, places
+def _by_kind(episodes: Sequence[Episode]) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Return the names that there are (K), and Frames.kinds_m and kinds_turned (N, K, 2)."""
+    kinds = tuple(sorted({name for each in episodes for name in each.things}))
+    count, end = sum(len(each.actions) for each in episodes), 0
+    places, turned = (np.full((count, len(kinds), 2), np.nan, np.float32) for _ in range(2))
+    for each in episodes:
+        begin, end = end, end + len(each.actions)
+        for column, name in enumerate(each.things):
+            kind = kinds.index(name)
+            places[begin:end, kind] = each.things_m[:, column, :2]
+            if each.things_rad is not None:
+                twice = 2 * each.things_rad[:, column]
+                turned[begin:end, kind] = np.stack([np.cos(twice), np.sin(twice)], axis=-1)
+    return kinds, places, turned
 
 
 class _Others:

@@ -16,9 +16,10 @@
 What tells a policy where things are while it trains: an auxiliary head, no part of a checkpoint.
 
 It asks at three places along the way that a decision takes. Of the image tokens, where each kind
-of thing is: so the towers learn what is what. Of the state at a name in a prompt, a third of the
-way up the decoder, where that thing is: so words find what they name. Of the state that the first
-action token is read from, where the named object, its receptacle and the end effector are.
+of thing is, and how it is turned if it is long: so the towers learn what is what. Of the state at
+a name in a prompt, a third of the way up the decoder, the same of that thing: so words find what
+they name. Of the state that the first action token is read from, where the named object, its
+receptacle and the end effector are.
 
 From actions alone a small decoder learns the first two late or never: it aims between two things.
 And the demonstrated prompt teaches the second badly, for the hand is soon near what it names, and
@@ -26,6 +27,7 @@ gives the answer away. So names are asked in other prompts: in each the demonstr
 replaced by two of all that is on the table. These prompts are read by the low layers alone.
 
 Places are in tenths of a metre, in the table's plane; those of the last place are (x, y, z) each.
+A turn is the cosine and the sine of twice the heading, which half a turn does not change.
 
 Legend: B rows, P patches, E hidden size, L tokens of a sequence, K kinds.
 """
@@ -130,22 +132,23 @@ class AuxiliaryHead(nn.Module):
         self.kinds = kinds
         size = vla.decoder.hidden_size
         if kinds:
-            self.patches = nn.Linear(size, 3 * kinds)
+            self.patches = nn.Linear(size, 5 * kinds)
             # Apart from the start: patches that all point at one place would not be told apart.
             side = torch.linspace(-1.0, 1.0, round(vla.num_patches ** 0.5))
             self.centres = nn.Parameter(torch.cartesian_prod(side, side)[:, None])  # (P, 1, 2)
             self.named = nn.Sequential(
-                nn.LayerNorm(size), nn.Linear(size, 256), nn.GELU(), nn.Linear(256, 2))
+                nn.LayerNorm(size), nn.Linear(size, 256), nn.GELU(), nn.Linear(256, 4))
         self.decided = nn.Sequential(nn.Linear(size, 256), nn.GELU(), nn.Linear(256, 9))
 
     def seen(self, patches: torch.Tensor) -> torch.Tensor:
         """
-        Return where each kind is (B, K, 2), from image tokens (B, P, E).
+        Return where each kind is and how it is turned (B, K, 4), from image tokens (B, P, E).
 
-        Every patch says how much it shows a kind and how far off that lies.
+        Every patch says how much it shows a kind, how far off that lies, and its turn.
         """
-        shown, offsets = self.patches(patches).split([self.kinds, 2 * self.kinds], dim=-1)
-        points = self.centres + offsets.unflatten(-1, (self.kinds, 2))  # (B, P, K, 2)
+        shown, told = self.patches(patches).split([self.kinds, 4 * self.kinds], dim=-1)
+        offsets, turned = told.unflatten(-1, (self.kinds, 4)).split(2, dim=-1)  # (B, P, K, 2)
+        points = torch.cat([self.centres + offsets, turned], dim=-1)
         return (shown.softmax(1)[..., None] * points).sum(1)
 
 
@@ -160,9 +163,14 @@ def low_states(model: Vla, patches: torch.Tensor, ids: torch.Tensor) -> torch.Te
     return decoder.run_layers(x, *range(max(1, len(decoder.layers) // HEIGHT)))
 
 
-def seen_loss(head: AuxiliaryHead, patches: torch.Tensor, kinds_m: torch.Tensor) -> torch.Tensor:
-    """Return how far off the image tokens' (B, P, E) answers are from kinds_m (B, K, 2) or NaN."""
-    return _mean_error(head.seen(patches.float()), kinds_m * SCALE)
+def wanted_of(kinds_m: torch.Tensor, kinds_turned: torch.Tensor) -> torch.Tensor:
+    """Return what is to be answered of kinds (B, K, 4), see Frames; NaN: nothing."""
+    return torch.cat([kinds_m * SCALE, kinds_turned], dim=-1)
+
+
+def seen_loss(head: AuxiliaryHead, patches: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Return how far off the image tokens' (B, P, E) answers are from wanted_of() (B, K, 4)."""
+    return _mean_error(head.seen(patches.float()), wanted)
 
 
 def decided_loss(head: AuxiliaryHead, state: torch.Tensor,
@@ -171,13 +179,13 @@ def decided_loss(head: AuxiliaryHead, state: torch.Tensor,
     return functional.smooth_l1_loss(head.decided(state.float()), positions_m * SCALE, beta=0.1)
 
 
-def named_loss(head: AuxiliaryHead, model: Vla, patches: torch.Tensor, kinds_m: torch.Tensor,
+def named_loss(head: AuxiliaryHead, model: Vla, patches: torch.Tensor, wanted: torch.Tensor,
                asked: Sequence[tuple[Question, tuple[int, int]] | None]) -> torch.Tensor:
     """
     Return how far off the answers at names are.
 
     :param patches: (B, P, E) image tokens
-    :param kinds_m: (B, K, 2), NaN: not on the table, or not known
+    :param wanted: (B, K, 4), see wanted_of()
     :param asked: for each row, see Questions.ask()
     """
     device = patches.device
@@ -191,11 +199,14 @@ def named_loss(head: AuxiliaryHead, model: Vla, patches: torch.Tensor, kinds_m: 
     kinds = torch.tensor([chosen for _, chosen in questions], device=device)
     one = torch.arange(len(rows), device=device)[:, None]
     # The token at index i of the prompt stands at P + i.
-    answered = head.named(low[one, tokens + patches.shape[1]].float())  # (B, 2, 2)
-    return _mean_error(answered, kinds_m[rows][one, kinds] * SCALE)
+    answered = head.named(low[one, tokens + patches.shape[1]].float())  # (B, 2, 4)
+    return _mean_error(answered, wanted[rows][one, kinds])
 
 
 def _mean_error(answered: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Return the mean error of places plus that of turns, each over what is known of it."""
     there = ~wanted.isnan()
     each = functional.smooth_l1_loss(answered, wanted.nan_to_num(), beta=0.1, reduction='none')
-    return (each * there).sum() / there.sum().clamp(min=1)
+    sums, counts = (value.unflatten(-1, (2, 2)).flatten(0, -3).sum((0, 2))  # place, turn
+                    for value in (each * there, there))
+    return (sums / counts.clamp(min=1)).sum()

@@ -36,7 +36,13 @@ from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.model import Vla
 from rlrc_training.augmentation import jitter, jitter_factors, openvla_augment, openvla_factors
 from rlrc_training.frames import Answers, Frames
-from rlrc_training.grounding import AuxiliaryHead, decided_loss, named_loss, seen_loss
+from rlrc_training.grounding import (
+    AuxiliaryHead,
+    decided_loss,
+    named_loss,
+    seen_loss,
+    wanted_of,
+)
 from rlrc_training.sft_config import SftConfig
 import torch
 from torch.nn import functional
@@ -164,14 +170,15 @@ def _position_loss(model: Vla, auxiliary: AuxiliaryHead, config: SftConfig, fram
     """Ask the head's questions of pictures (grounding.py); patches (P, patches, E)."""
     pictures = frames.answers(once.rows).picture
     places_m = frames.kinds_m[pictures]
-    kinds_m = torch.from_numpy(places_m).to(patches.device)
-    loss = seen_loss(auxiliary, patches, kinds_m)
+    wanted = wanted_of(*(torch.from_numpy(each).to(patches.device)
+                         for each in (places_m, frames.kinds_turned[pictures])))
+    loss = seen_loss(auxiliary, patches, wanted)
     if model.config.parallel is not None:  # sees the whole prompt at once, by other masks
         return loss
     asked = [frames.questions.ask(*each) for each in zip(
         frames.instruction[pictures], ~np.isnan(places_m[..., 0]), once.chance.numpy())]
     with torch.autocast(patches.device.type, torch.bfloat16, enabled=config.precision == 'bf16'):
-        return loss + named_loss(auxiliary, model, patches, kinds_m, asked)
+        return loss + named_loss(auxiliary, model, patches, wanted, asked)
 
 
 def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, frames: Frames,

@@ -19,7 +19,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from rlrc_ros.arm.limits import FINGER_OPEN_M, INITIAL_RAD
-from rlrc_sim.axes import CHOICE_CELLS_M
+from rlrc_sim.axes import CHOICE_CELLS_M, CHOICE_RECEPTACLES
 from rlrc_sim.expert import DEFAULT_FUNNEL, expert_action
 from rlrc_sim.scatter import MOMENTS, scattered
 from rlrc_sim.world import Arrangement, World
@@ -240,3 +240,20 @@ def test_asking_moves_no_counter_of_the_judge(world):
                 list(world.truth_of_others())
             rewards[-1].append(world.step(expert_action(world.truth())).reward)
     assert rewards[0] == rewards[1] and sum(rewards[0]) > 1.0
+
+
+def test_what_is_long_is_turned_as_the_fingers_close_across_it(states, world):
+    """Of every object that a sentence names its grip's axis; of what lies flat and round none."""
+    told = 0
+    for state in states:
+        for sentence, truth in {world.instruction: state.truth, **state.others}.items():
+            thing = sentence.removeprefix('put ').split(' on ')[0]
+            if truth.grip_long_axis is None:
+                assert np.isnan(state.things_rad[thing])
+                continue
+            x, y = truth.grip_long_axis[:2]
+            assert np.sin(state.things_rad[thing] - np.arctan2(y, x)) == pytest.approx(0, abs=1e-6)
+            told += 1
+        assert np.isnan([state.things_rad[place] for place in state.things_rad
+                         if place in CHOICE_RECEPTACLES]).all()
+    assert told > 100, 'this episode has a long thing'

@@ -32,6 +32,7 @@ from rlrc_training.grounding import (
     Question,
     Questions,
     seen_loss,
+    wanted_of,
 )
 from rlrc_training.presets import preset
 from rlrc_training.sft import open_model, sft
@@ -45,11 +46,15 @@ CPU = torch.device('cpu')
 def _episode(seed: int, things: tuple[str, ...], **changes) -> Episode:
     rng = np.random.default_rng(seed)
     places = rng.normal(size=(5, len(things), 3)).astype(np.float32) if things else None
+    turned = rng.uniform(-1, 2, (5, len(things))).astype(np.float32) if things else None
+    if things:
+        turned[:, things.index('plate')] = np.nan
     return Episode(
         seed, 'ind', 'put can on red plate',
         rng.integers(0, 255, (5, 64, 64, 3)).astype(np.uint8),
         rng.normal(0, 0.01, (5, 7)).astype(np.float32),
-        rng.normal(size=(5, 9)).astype(np.float32), things, places, **changes)
+        rng.normal(size=(5, 9)).astype(np.float32), things, places,
+        turned, **changes)
 
 
 @pytest.fixture(scope='module')
@@ -69,6 +74,10 @@ def config(demos, tmp_path_factory):
                      steps=2, batch_size=4, eval_episodes=0, device='cpu', warmup_steps=1)
 
 
+def _wanted(frames) -> torch.Tensor:
+    return wanted_of(torch.from_numpy(frames.kinds_m), torch.from_numpy(frames.kinds_turned))
+
+
 @pytest.fixture(scope='module')
 def frames(config):
     """Return the frames as training reads them."""
@@ -83,9 +92,15 @@ def test_where_things_are_survives_the_file(tmp_path):
     again = load_episode(path)
     assert again.things == ('can', 'plate') and again.scattered
     np.testing.assert_array_equal(again.things_m, episode.things_m)
+    np.testing.assert_array_equal(again.things_rad, episode.things_rad)
     save_episode(tmp_path, replace(episode, things_m=episode.things_m[:, :1]))
     with pytest.raises(DemonstrationError, match=r'places \(5, 1, 3\) of 2 things in 5 frames'):
         load_episode(path)
+    save_episode(tmp_path, replace(episode, things_rad=episode.things_rad[:, :1]))
+    with pytest.raises(DemonstrationError, match=r'turns \(5, 1\) of 2 things in 5 frames'):
+        load_episode(path)
+    save_episode(tmp_path, replace(episode, things_rad=None))
+    assert load_episode(path).things_rad is None, 'files from before turns were kept are read'
 
 
 def test_frames_know_every_kind_and_where_it_is_not(frames):
@@ -99,21 +114,36 @@ def test_frames_know_every_kind_and_where_it_is_not(frames):
     np.testing.assert_array_equal(frames.kinds_m[5:10, 1], expected[:, 1, :2])
 
 
+def test_frames_know_how_long_things_are_turned(frames):
+    """Half a turn is none; what has no long side, or is not there, is NaN."""
+    episode = _episode(1_000_000, ('can', 'plate'))
+    heading = np.arctan2(frames.kinds_turned[:5, 0, 1], frames.kinds_turned[:5, 0, 0]) / 2
+    np.testing.assert_allclose(
+        np.sin(heading - episode.things_rad[:, 0]), 0.0, atol=1e-6)
+    missing = np.isnan(frames.kinds_turned).all(axis=-1)
+    assert missing[:5].tolist() == [[False, True, True]] * 5
+    assert missing[5:10].tolist() == [[True, False, True]] * 5
+    assert missing[10:].all()
+
+
 def test_only_what_is_there_counts(frames):
     """Another answer about an absent kind costs nothing; about a present one it does."""
     vla, _ = preset('tiny')
     torch.manual_seed(0)
     head = AuxiliaryHead(vla, len(frames.kinds))
     patches = torch.randn(5, vla.num_patches, vla.decoder.hidden_size)
-    kinds_m = torch.from_numpy(frames.kinds_m)
+    wanted = _wanted(frames)
     costs = []
     for kind in (None, 1, 0):  # the first five frames show no cup (1), but a can (0)
         with torch.no_grad():
             if kind is not None:
-                head.patches.bias[3 + 2 * kind:5 + 2 * kind] += 5.0
-        costs.append(seen_loss(head, patches, kinds_m[:5]).item())
+                head.patches.bias[3 + 4 * kind:7 + 4 * kind] += 5.0
+        costs.append(seen_loss(head, patches, wanted[:5]).item())
     assert costs[0] == pytest.approx(costs[1]) and costs[2] > costs[0] + 1.0
-    seen_loss(head, patches, kinds_m[10:15]).backward()
+    with torch.no_grad():
+        head.patches.bias[3 + 4 * 2 + 2:3 + 4 * 2 + 4] += 5.0  # how the plate is turned
+    assert seen_loss(head, patches, wanted[:5]).item() == pytest.approx(costs[2])
+    seen_loss(head, patches, wanted[10:15]).backward()
     assert head.patches.weight.grad.abs().max() == 0, 'a file without places teaches no kind'
 
 
@@ -150,7 +180,7 @@ def test_training_goes_on_with_its_head(config):
     frames, _ = load_frames(config, model.config, tokenizer)
     trainer = Trainer(config, model, CPU, len(frames.kinds))
     assert trainer.restore() and trainer.step == 2
-    assert trainer.auxiliary.patches.weight.shape[0] == 3 * 3
+    assert trainer.auxiliary.patches.weight.shape[0] == 5 * 3
 
 
 def test_every_word_of_the_choice_is_one_token():
@@ -239,7 +269,7 @@ def test_a_name_is_asked_where_it_stands(config, frames):
     asked = [None] * 5 + [
         (Question((1, 40, 41, 42, 43, 44, 45), (2, 5)), (2, 1)) for _ in range(5)]
     assert there[5:, 1].all() and there[5:, 2].all()
-    loss = named_loss(head, model, patches, torch.from_numpy(frames.kinds_m[:10]), asked)
+    loss = named_loss(head, model, patches, _wanted(frames)[:10], asked)
     loss.backward()
     assert patches.grad[:5].abs().max() == 0, 'nothing was asked of these'
     assert patches.grad[5:].abs().amax(dim=(1, 2)).min() > 0
