@@ -36,13 +36,7 @@ from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.model import Vla
 from rlrc_training.augmentation import jitter, jitter_factors, openvla_augment, openvla_factors
 from rlrc_training.frames import Answers, Frames
-from rlrc_training.grounding import (
-    AuxiliaryHead,
-    decided_loss,
-    named_loss,
-    seen_loss,
-    wanted_of,
-)
+from rlrc_training.grounding import AuxiliaryHead, decided_loss, named_loss, seen_loss, wanted_of
 from rlrc_training.sft_config import SftConfig
 import torch
 from torch.nn import functional

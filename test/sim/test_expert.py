@@ -33,7 +33,7 @@ def test_a_hand_or_a_thing_after_half_a_turn_is_answered_the_same(half_turns):
 
 
 def test_the_turn_leads_to_the_goal_and_not_about_the_wrist():
-    """Afterwards fingers and thing are in line, and the hand is at most 30 degrees off its half."""
+    """Afterwards fingers and thing are in line, the hand at most 30 degrees off its half."""
     for goal in GOALS:
         for hand in HANDS:
             after = hand + turn_to(goal, hand)
