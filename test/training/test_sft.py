@@ -79,8 +79,8 @@ def _golden_frames(reference, pictures, vla) -> Frames:
     ids = np.stack([row[start:start + 7] for row, start in zip(reference['sft_labels'], starts)])
     return Frames(
         pictures, ids, ActionTokenizer(vla.action).decode(ids), np.zeros((2, 9), np.float32), (),
-        np.zeros((2, 0, 2), np.float32),
         np.zeros((2, 0, 2), np.float32), np.zeros((2, 0, 2), np.float32),
+        np.arange(2), tuple(tuple(row[:start].tolist()) for row, start in zip(
             reference['sft_input_ids'], starts)), None, np.zeros(2, int), np.arange(2))
 
 
