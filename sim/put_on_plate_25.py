@@ -161,9 +161,9 @@ class PutOnPlate25(PutOnPlate):
         return grip_of(self._kinds[self.placements[0].object_name], matrix[:3, 3], matrix[:3, :3])
 
     def long_axes(self) -> dict[str, np.ndarray | None]:
-        """Return the horizontal direction (3,) of every object by name; None: any yaw grips it."""
+        """Return each long object's horizontal direction (3,), None of all else, by name."""
         return {name: grip_of(self._kinds[name], T[:3, 3], T[:3, :3]).long_axis
-                for name, T in self.poses().items() if name in OBJECTS_25}
+                if name in OBJECTS_25 else None for name, T in self.poses().items()}
 
     # ----------------------------------------------------------- any state at all
 

@@ -325,14 +325,15 @@ class World:
 
         :param truth: of the same moment
         """
-        axes = {self.placement.object_name: truth.grip_long_axis}
-        if self._suite == 'put25':
+        if self._suite != 'put25':
+            axes = {**dict.fromkeys(self.things_m(truth)),
+                    self.placement.object_name: truth.grip_long_axis}
+        else:
             to_base = np.linalg.inv(self.in_world(np.eye(4)))[:3, :3]
             axes = {name: None if axis is None else to_base @ axis
                     for name, axis in self._env.long_axes().items()}
-        return {name: float('nan') if axes.get(name) is None
-                else float(np.arctan2(axes[name][1], axes[name][0]))
-                for name in self.things_m(truth)}
+        return {name: float('nan') if axis is None else float(np.arctan2(axis[1], axis[0]))
+                for name, axis in axes.items()}
 
     def truth_of_others(self) -> Iterator[tuple[str, Truth]]:
         """

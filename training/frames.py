@@ -19,7 +19,7 @@ Legend: N frames, T action_horizon, A numbers in an action.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -116,7 +116,7 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
     check_sentences(config.sentences, vla.action.horizon)
     check_others(config.sentences, config.data)
     actions, positions, instruction, folder, sentences = [], [], [], [], {}
-    things: list[Episode] = []
+    things: list[tuple[tuple[str, ...], np.ndarray | None, np.ndarray | None]] = []
     others = _Others()
     episodes, pictures = 0, Pictures()
     for index, path in enumerate(config.data):
@@ -141,7 +141,7 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
             pictures.add(images.prepare(image, vla) for image in episode.images)
             actions.append(episode.actions)
             positions.append(episode.positions_m)
-            things.append(replace(episode, images=episode.images[:0]))  # without its pictures
+            things.append((episode.things, episode.things_m, episode.things_rad))
             instruction.append(np.full(len(episode.actions), sentence))
             folder.append(np.full(len(episode.actions), index))
             episodes += 1
@@ -155,7 +155,7 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
     stats, tokenize = NormStats.from_json(statistics[config.dataset_name]), ActionTokenizer(
         vla.action).encode
     normalised = stats.normalise(chunks).reshape(len(flat), -1)
-    kinds, kinds_m, kinds_turned = _by_kind(things)
+    kinds, kinds_m, kinds_turned = _by_kind(things, [len(each) for each in actions])
     frames = Frames(
         pictures.all(), tokenize(normalised), normalised,
         np.concatenate(positions), kinds, kinds_m, kinds_turned, np.concatenate(instruction),
@@ -184,19 +184,19 @@ def check_others(sentences: int, data: Sequence[Path]) -> None:
             'set of several things (put25_choice), or set --sentences 1')
 
 
-def _by_kind(episodes: Sequence[Episode]) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+def _by_kind(things: list[tuple[tuple[str, ...], np.ndarray | None, np.ndarray | None]],
+             lengths: list[int]) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """Return the names that there are (K), and Frames.kinds_m and kinds_turned (N, K, 2)."""
-    kinds = tuple(sorted({name for each in episodes for name in each.things}))
-    count, end = sum(len(each.actions) for each in episodes), 0
-    places, turned = (np.full((count, len(kinds), 2), np.nan, np.float32) for _ in range(2))
-    for each in episodes:
-        begin, end = end, end + len(each.actions)
-        for column, name in enumerate(each.things):
+    kinds = tuple(sorted({name for names, _, _ in things for name in names}))
+    places, turned = (
+        np.full((sum(lengths), len(kinds), 2), np.nan, np.float32) for _ in range(2))
+    for (names, things_m, things_rad), end, length in zip(things, np.cumsum(lengths), lengths):
+        for column, name in enumerate(names):
             kind = kinds.index(name)
-            places[begin:end, kind] = each.things_m[:, column, :2]
-            if each.things_rad is not None:
-                twice = 2 * each.things_rad[:, column]
-                turned[begin:end, kind] = np.stack([np.cos(twice), np.sin(twice)], axis=-1)
+            places[end - length:end, kind] = things_m[:, column, :2]
+            if things_rad is not None:
+                twice = 2 * things_rad[:, column]
+                turned[end - length:end, kind] = np.stack([np.cos(twice), np.sin(twice)], axis=-1)
     return kinds, places, turned
 
 
