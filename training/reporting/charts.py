@@ -29,6 +29,8 @@ INK, FAINT, GRID = '#1f2933', '#66727e', '#e3e8ed'
 WIDTH = 860
 LABEL_PX, VALUE_PX = 250, 190
 """Beside the bars: for the labels on the left, for the numbers on the right."""
+LABEL_STEPS = 11
+"""So many lines above and below its point a label may stand, with a line to it."""
 FONT = 'font-family="system-ui, sans-serif"'
 
 
@@ -143,8 +145,8 @@ def _number(value: float) -> str:
 def _place(taken: list[tuple[float, float, float, float]], x: float, y: float,
            width: float, right: float) -> tuple[float, float]:
     """Return where a label fits without covering another one, near a point."""
-    options = [(side, y + shift)
-               for shift in (4, -9, 17, -22, 30, -35, 43, -48, 56, -61, 69)
+    steps = [0, *(sign * step for step in range(1, LABEL_STEPS + 1) for sign in (-1, 1))]
+    options = [(side, y + 4 + 13 * step) for step in steps
                for side in (x + 9, x - 9 - width) if 60 < side and side + width < right]
     for left, base in options:
         box = (left, base - 11, left + width, base + 2)
@@ -196,8 +198,12 @@ def plane(points: Sequence[Point], x_label: str, title: str) -> str:
         x, y = at(each.x, each.y)
         parts += [_line(x, at(each.x, each.low)[1], x, at(each.x, each.high)[1], each.colour, 1.4),
                   f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{each.colour}"/>']
-        where = _place(taken, x, y, 6.2 * len(each.label), right)
-        parts.append(_text(*where, each.label, size=11))
+        width = 6.2 * len(each.label)
+        left_px, base = _place(taken, x, y, width, right)
+        if abs(base - 4 - y) > 13:  # too far to see whose it is
+            parts.append(_line(x, y, left_px - 2 if left_px > x else left_px + width, base - 4,
+                               each.colour, 0.7))
+        parts.append(_text(left_px, base, each.label, size=11))
     return _svg(WIDTH, height, parts, title)
 
 
