@@ -47,9 +47,9 @@ from rlrc_training.frames import check_others, check_sentences
 from rlrc_training.presets import preset
 from rlrc_training.prune import check_stage
 from rlrc_training.pruning.plan import make_plan as plan_pruning
-from rlrc_training.reporting.kept import KeptRow, read_files
+from rlrc_training.reporting.kept import KeptRow, MEASURES, read_files
 from rlrc_training.stages.config import PipelineConfig
-from rlrc_training.stages.order import AXES, EVALUATION, Order, TIMES
+from rlrc_training.stages.order import Order
 from rlrc_training.stages.plan import make_plan, measures, not_kept, Stage
 from rlrc_training.stages.presets import SETTINGS
 from rlrc_training.stages.record import LOGS, Records, Stopwatch
@@ -181,7 +181,7 @@ def _trained(stages: list[Stage], records: Records) -> str | None:
 def _shown(order: Order, kept: dict[str, KeptRow]) -> dict[str, dict]:
     """Return, as records, those of the rows of which not all is measured again."""
     wanted = measures(order)
-    parts = {name: {EVALUATION, *([AXES] if row.axes else ()), *([TIMES] if row.timing else ())}
+    parts = {name: {each for each in MEASURES if getattr(row, each)}
              for name, row in kept.items()}
     return {f'kept {name}': {'sources': row.sources} for name, row in kept.items()
             if not parts[name] <= {*wanted.get(name, ())}}

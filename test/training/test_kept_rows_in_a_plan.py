@@ -107,7 +107,7 @@ def test_a_row_whose_checkpoint_is_made_again_is_played_again(config):
         'evaluate-rlrc', 'evaluate-rlrc-4bit', 'timing', 'report']
     said = not_kept(config.order)
     assert len(said) == 3 and said[-1] == (
-        f'row rlrc of {config.keep}: measured again (evaluation, times), since its checkpoint is '
+        f'row rlrc of {config.keep}: measured again (results, timing), since its checkpoint is '
         'made again (stage rl)')
     assert f'\n# {said[-1]}\n' in dry_run(config)
 
@@ -125,7 +125,7 @@ def test_a_row_of_too_few_episodes_is_not_kept(config):
         rows['dense']['results']['episodes'] = [each for each in found if each[0] != OOD][:500]
     few = with_rows(config, cut)
     assert names(few) == ['evaluate-dense', 'report']
-    assert not_kept(few.order) == [f'row dense of {few.keep}: measured again (evaluation), since '
+    assert not_kept(few.order) == [f'row dense of {few.keep}: measured again (results), since '
                                    f'it has 0 of 500 episodes on {OOD}']
 
 

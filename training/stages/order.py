@@ -18,12 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlrc_training.evaluate import EvaluateConfig
-from rlrc_training.reporting.kept import KeptRow
+from rlrc_training.reporting.kept import KeptRow, MEASURES
 from rlrc_training.stages.presets import SETTINGS, Settings
 from rlrc_training.table_rows import Row
 
-EVALUATION, AXES, TIMES = 'evaluation', 'axes', 'times'
-"""What is measured of a row."""
+RESULTS, AXES, TIMING = MEASURES
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Order:
 
     def measures_of(self, row: Row) -> tuple[str, ...]:
         """Return what is measured of a row, unless it is kept."""
-        return (EVALUATION, AXES, TIMES) if self.axes_of(row) else (EVALUATION, TIMES)
+        return MEASURES if self.axes_of(row) else (RESULTS, TIMING)
 
     def lacks(self, row: Row) -> dict[str, str]:
         """Return what the file of kept rows has not of a row, each with its reason in words."""
@@ -81,9 +80,9 @@ class Order:
         if kept is None:
             return dict.fromkeys(self.measures_of(row), 'it is not there')
         first = self.first_seed
-        found = {EVALUATION: kept.lacks('results', self.settings.sets,
-                                        range(first, first + self.episodes)),
-                 AXES: kept.lacks('axes', self.axes_of(row),
+        found = {RESULTS: kept.lacks(RESULTS, self.settings.sets,
+                                     range(first, first + self.episodes)),
+                 AXES: kept.lacks(AXES, self.axes_of(row),
                                   range(first, first + self.axis_episodes)),
-                 TIMES: '' if kept.timing else 'it has no times'}
+                 TIMING: '' if kept.timing else 'it has no times'}
         return {what: why for what, why in found.items() if why}

@@ -32,7 +32,7 @@ from rlrc_training.quantize import QuantizeConfig
 from rlrc_training.reporting.config import ReportConfig
 from rlrc_training.rl_config import RlConfig
 from rlrc_training.sft_config import SftConfig
-from rlrc_training.stages.order import AXES, EVALUATION, Order, TIMES
+from rlrc_training.stages.order import AXES, Order, RESULTS, TIMING
 from rlrc_training.stages.presets import Settings
 from rlrc_training.table_rows import CHAIN, Row
 from rlrc_training.timing import TimingConfig
@@ -256,7 +256,7 @@ class _Plan:
 
 def measures(order: Order) -> dict[str, dict[str, str]]:
     """
-    Return what is measured of each row, of EVALUATION, AXES and TIMES, and why that is not kept.
+    Return what is measured of each row, of MEASURES, and why that is not kept.
 
     Of a row whose checkpoint is made in this run it is everything: what another run played need
     not have been the same.
@@ -297,13 +297,13 @@ def make_plan(order: Order) -> list[Stage]:
 
     def timed(chain: bool | None = None) -> list[Row]:
         """Return the rows to time, the dense one beside them."""
-        rows = those(TIMES, chain)
+        rows = those(TIMING, chain)
         return [row for row in order.rows[:1] if rows and row not in rows] + rows
     for chain in (True, False):
-        for row in those(EVALUATION, chain):
+        for row in those(RESULTS, chain):
             plan.make(row.stage)
-        plan.evaluate(those(EVALUATION, chain))
-        if chain and those(TIMES, False) and len(timed(True)) > 1:
+        plan.evaluate(those(RESULTS, chain))
+        if chain and those(TIMING, False) and len(timed(True)) > 1:
             plan.time(TIMED_FIRST, timed(True))
     plan.axes(those(AXES))
     if timed():
