@@ -111,6 +111,11 @@ def _yaw_of(rotation: Rotation) -> float:
     return float(np.arctan2(-finger_axis[0], finger_axis[1]))
 
 
+def hand_rad(truth: Truth) -> float:
+    """Return how the hand is turned: 0 as it starts, at a long thing's heading astride it."""
+    return _yaw_of(Rotation.from_quat(truth.ee_wxyz, scalar_first=True))
+
+
 def where_to_grip(truth: Truth, funnel: Funnel = DEFAULT_FUNNEL) -> tuple[np.ndarray, float]:
     """Return where the end effector takes hold of the object (3,), and the yaw it has there."""
     if truth.grip_m is None:

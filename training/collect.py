@@ -41,7 +41,7 @@ import numpy as np
 from rlrc_ros.types import Action
 from rlrc_ros.vla.checkpoint import inspect
 from rlrc_ros.vla.policy import Policy
-from rlrc_sim.expert import expert_action
+from rlrc_sim.expert import expert_action, hand_rad
 from rlrc_sim.scatter import check_can_scatter, scattered
 from rlrc_sim.suites import EPISODE_SETS, TRAIN_SEEDS
 from rlrc_sim.world import Truth, World
@@ -123,7 +123,8 @@ def scatter(world: World, seed: int, config: CollectConfig) -> Episode:
         np.stack([expert_action(each.truth).to_vector() for each in states]),
         np.stack([_positions(each.truth) for each in states]), tuple(states[0].things_m),
         np.stack([list(each.things_m.values()) for each in states]),
-        np.array([list(each.things_rad.values()) for each in states]), scattered=True,
+        np.array([list(each.things_rad.values()) for each in states]),
+        np.array([hand_rad(each.truth) for each in states]), scattered=True,
         others=_answers([each.others for each in states]))
 
 
@@ -151,7 +152,7 @@ def demonstrate(world: World, seed: int, config: CollectConfig,
     """Play the expert once with noise; return its frames, or None if it failed."""
     rng = np.random.default_rng([seed, 7])
     observation = world.reset(seed, config.episode_set, rebuild=False)
-    frames, actions, positions, places, turned, others = [], [], [], [], [], []
+    frames, actions, positions, places, turned, hand, others = [], [], [], [], [], [], []
     burst_left, burst = 0, np.zeros(4)
     gripper_before, after_success = 1.0, 0
     policy_steps = rng.integers(config.policy_steps + 1) if policy else 0
@@ -168,6 +169,7 @@ def demonstrate(world: World, seed: int, config: CollectConfig,
             positions.append(_positions(truth))
             places.append(world.things_m(truth))
             turned.append(world.things_rad(truth))
+            hand.append(hand_rad(truth))
             others.append(dict(world.truth_of_others()))
         gripper_before = action.gripper
 
@@ -195,7 +197,8 @@ def demonstrate(world: World, seed: int, config: CollectConfig,
     return Episode(seed, config.episode_set, world.instruction, np.stack(frames),
                    np.stack(actions), np.stack(positions), tuple(places[0]),
                    np.stack([list(each.values()) for each in places]),
-                   np.array([list(each.values()) for each in turned]), others=_answers(others))
+                   np.array([list(each.values()) for each in turned]), np.array(hand),
+                   others=_answers(others))
 
 
 _world: World | None = None

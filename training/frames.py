@@ -33,6 +33,9 @@ from rlrc_training.sft_config import SftConfig
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
+SAME_PLACE_M = 1e-4
+"""Things that are no further apart are the same thing."""
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -69,6 +72,8 @@ class Frames:
     kinds_turned: np.ndarray
     """(N, K, 2) float32, cosine and sine of twice the heading of its long side, for half a turn is
     none; NaN: it has no long side, is not there, or that is not known."""
+    hand_turned: np.ndarray
+    """(N, 2) float32, the same of the hand; NaN: not known."""
     instruction: np.ndarray
     """(N,) index into prompts."""
     prompts: tuple[tuple[int, ...], ...]
@@ -103,6 +108,20 @@ class Frames:
         return Answers(pick(np.arange(count), self.others.picture), *(
             pick(getattr(self, name), getattr(self.others, name)) for name in names))
 
+    def turned(self, answers: Answers) -> np.ndarray:
+        """Return how the object of each answer and the hand are turned (R, 4); NaN: not known."""
+        hand = self.hand_turned[answers.picture]
+        if not self.kinds:
+            return np.concatenate([np.full_like(hand, np.nan), hand], axis=1)
+        # What an answer is about is the thing that lies where its object does.
+        away = np.linalg.norm(
+            self.kinds_m[answers.picture] - answers.positions_m[:, None, :2], axis=-1)
+        nearest = np.where(np.isnan(away), np.inf, away).argmin(axis=1)
+        row = np.arange(len(nearest))
+        found = self.kinds_turned[answers.picture, nearest]
+        found[~(away[row, nearest] < SAME_PLACE_M)] = np.nan
+        return np.concatenate([found, hand], axis=1)
+
 
 def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
                 statistics: dict | None = None) -> tuple[Frames, dict]:
@@ -117,6 +136,7 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
     check_others(config.sentences, config.data)
     actions, positions, instruction, folder, sentences = [], [], [], [], {}
     things: list[tuple[tuple[str, ...], np.ndarray | None, np.ndarray | None]] = []
+    hand: list[np.ndarray] = []
     others = _Others()
     episodes, pictures = 0, Pictures()
     for index, path in enumerate(config.data):
@@ -142,6 +162,8 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
             actions.append(episode.actions)
             positions.append(episode.positions_m)
             things.append((episode.things, episode.things_m, episode.things_rad))
+            hand.append(np.full(len(episode.actions), np.nan) if episode.hand_rad is None
+                        else episode.hand_rad)
             instruction.append(np.full(len(episode.actions), sentence))
             folder.append(np.full(len(episode.actions), index))
             episodes += 1
@@ -158,7 +180,8 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
     kinds, kinds_m, kinds_turned = _by_kind(things, [len(each) for each in actions])
     frames = Frames(
         pictures.all(), tokenize(normalised), normalised,
-        np.concatenate(positions), kinds, kinds_m, kinds_turned, np.concatenate(instruction),
+        np.concatenate(positions), kinds, kinds_m, kinds_turned,
+        _turned(np.concatenate(hand)), np.concatenate(instruction),
         tuple(tuple(prompt.encode(sentence, tokenizer, vla)) for sentence in sentences),
         Questions(tuple(sentences), kinds, tokenizer, vla),
         np.concatenate(folder), np.repeat(np.arange(episodes), [len(each) for each in actions]),
@@ -195,9 +218,13 @@ def _by_kind(things: list[tuple[tuple[str, ...], np.ndarray | None, np.ndarray |
             kind = kinds.index(name)
             places[end - length:end, kind] = things_m[:, column, :2]
             if things_rad is not None:
-                twice = 2 * things_rad[:, column]
-                turned[end - length:end, kind] = np.stack([np.cos(twice), np.sin(twice)], axis=-1)
+                turned[end - length:end, kind] = _turned(things_rad[:, column])
     return kinds, places, turned
+
+
+def _turned(heading_rad: np.ndarray) -> np.ndarray:
+    """Return cosine and sine (N, 2) of twice headings (N,), which half a turn does not change."""
+    return np.stack([np.cos(2 * heading_rad), np.sin(2 * heading_rad)], -1).astype(np.float32)
 
 
 class _Others:

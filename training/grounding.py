@@ -16,10 +16,11 @@
 What tells a policy where things are while it trains: an auxiliary head, no part of a checkpoint.
 
 It asks at three places along the way that a decision takes. Of the image tokens, where each kind
-of thing is, and how it is turned if it is long: so the towers learn what is what. Of the state at
-a name in a prompt, a third of the way up the decoder, the same of that thing: so words find what
-they name. Of the state that the first action token is read from, where the named object, its
-receptacle and the end effector are.
+of thing is, and how it is turned if it is long, and the same of the hand: so the towers learn what
+is what. Of the state at a name in a prompt, a third of the way up the decoder, the same of that
+thing: so words find what they name. Of the state that the first action token is read from, where
+the named object, its receptacle and the end effector are, and how the first and the last of them
+are turned.
 
 From actions alone a small decoder learns the first two late or never: it aims between two things.
 And the demonstrated prompt teaches the second badly, for the hand is soon near what it names, and
@@ -132,22 +133,25 @@ class AuxiliaryHead(nn.Module):
         self.kinds = kinds
         size = vla.decoder.hidden_size
         if kinds:
-            self.patches = nn.Linear(size, 5 * kinds)
+            self.patches = nn.Linear(size, 5 * (kinds + 1))  # the hand is the last
             # Apart from the start: patches that all point at one place would not be told apart.
             side = torch.linspace(-1.0, 1.0, round(vla.num_patches ** 0.5))
             self.centres = nn.Parameter(torch.cartesian_prod(side, side)[:, None])  # (P, 1, 2)
             self.named = nn.Sequential(
                 nn.LayerNorm(size), nn.Linear(size, 256), nn.GELU(), nn.Linear(256, 4))
-        self.decided = nn.Sequential(nn.Linear(size, 256), nn.GELU(), nn.Linear(256, 9))
+        self.decided = nn.Sequential(nn.Linear(size, 256), nn.GELU(), nn.Linear(256, 13))
 
     def seen(self, patches: torch.Tensor) -> torch.Tensor:
         """
-        Return where each kind is and how it is turned (B, K, 4), from image tokens (B, P, E).
+        Return where each kind is and how it is turned, the hand last (B, K + 1, 4).
 
         Every patch says how much it shows a kind, how far off that lies, and its turn.
+
+        :param patches: (B, P, E) image tokens
         """
-        shown, told = self.patches(patches).split([self.kinds, 4 * self.kinds], dim=-1)
-        offsets, turned = told.unflatten(-1, (self.kinds, 4)).split(2, dim=-1)  # (B, P, K, 2)
+        asked = self.kinds + 1
+        shown, told = self.patches(patches).split([asked, 4 * asked], dim=-1)
+        offsets, turned = told.unflatten(-1, (asked, 4)).split(2, dim=-1)  # (B, P, K + 1, 2)
         points = torch.cat([self.centres + offsets, turned], dim=-1)
         return (shown.softmax(1)[..., None] * points).sum(1)
 
@@ -169,14 +173,23 @@ def wanted_of(kinds_m: torch.Tensor, kinds_turned: torch.Tensor) -> torch.Tensor
 
 
 def seen_loss(head: AuxiliaryHead, patches: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Return how far off the image tokens' (B, P, E) answers are from wanted_of() (B, K, 4)."""
+    """Return how far off the image tokens' (B, P, E) answers are from `wanted` (B, K + 1, 4)."""
     return _mean_error(head.seen(patches.float()), wanted)
 
 
-def decided_loss(head: AuxiliaryHead, state: torch.Tensor,
-                 positions_m: torch.Tensor) -> torch.Tensor:
-    """Return how far off the answers of (B, E) are from positions_m (B, 9)."""
-    return functional.smooth_l1_loss(head.decided(state.float()), positions_m * SCALE, beta=0.1)
+def decided_loss(head: AuxiliaryHead, state: torch.Tensor, positions_m: torch.Tensor,
+                 turned: torch.Tensor) -> torch.Tensor:
+    """
+    Return how far off the answers of (B, E) are.
+
+    :param positions_m: (B, 9) object, receptacle, end effector
+    :param turned: (B, 4) of the object and of the hand; NaN: nothing
+    """
+    places, turns = head.decided(state.float()).split([9, 4], dim=-1)
+    known = ~turned.isnan()
+    off = functional.smooth_l1_loss(turns, turned.nan_to_num(), beta=0.1, reduction='none')
+    return (functional.smooth_l1_loss(places, positions_m * SCALE, beta=0.1)
+            + (off * known).sum() / known.sum().clamp(min=1))
 
 
 def named_loss(head: AuxiliaryHead, model: Vla, patches: torch.Tensor, wanted: torch.Tensor,
@@ -185,7 +198,7 @@ def named_loss(head: AuxiliaryHead, model: Vla, patches: torch.Tensor, wanted: t
     Return how far off the answers at names are.
 
     :param patches: (B, P, E) image tokens
-    :param wanted: (B, K, 4), see wanted_of()
+    :param wanted: (B, K, 4) or more, see wanted_of()
     :param asked: for each row, see Questions.ask()
     """
     device = patches.device

@@ -14,9 +14,12 @@
 
 """How far the expert turns the hand: what looks the same is answered the same."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from rlrc_sim.expert import turn_to
+from rlrc_sim.expert import down_at, hand_rad, turn_to
+from scipy.spatial.transform import Rotation
 
 GOALS = np.radians(np.arange(-59.5, 120, 7.0))
 HANDS = np.radians(np.arange(-59.5, 120, 7.0))
@@ -52,3 +55,12 @@ def test_a_hand_beside_the_seam_takes_the_short_way():
     for goal, hand, wanted in ((115, 125, -10), (-55, -65, 10), (-50, 110, 20)):
         turned = np.degrees(turn_to(np.radians(goal), np.radians(hand)))
         assert turned == pytest.approx(wanted, abs=1e-9)
+
+
+@pytest.mark.parametrize('yaw_rad', [-1.2, 0.0, 0.7, 3.0])
+def test_the_hand_is_turned_as_what_it_stands_astride(yaw_rad):
+    """A little tilt does not change the heading much."""
+    for tilt, within in ((0.0, 1e-9), (0.05, 0.01)):
+        rotation = Rotation.from_rotvec([tilt, 0.0, 0.0]) * down_at(yaw_rad)
+        truth = SimpleNamespace(ee_wxyz=rotation.as_quat(scalar_first=True))
+        assert hand_rad(truth) == pytest.approx(yaw_rad, abs=within)

@@ -62,6 +62,7 @@ def test_demonstrations_end_on_the_plate_and_hold_clean_actions(demos):
         assert np.linalg.norm(episode.actions[:, :3], axis=1).max() <= 0.03 + 1e-6
         apart = episode.positions_m[-1, :2] - episode.positions_m[-1, 3:5]
         assert np.linalg.norm(apart) < 0.065
+        assert episode.hand_rad.shape == gripper.shape and abs(episode.hand_rad[0]) < 0.02
     record = json.loads((demos / 'collection.json').read_text())
     assert record['tried'] == 3 + len(record['failed_seeds'])
 

@@ -80,7 +80,8 @@ def _golden_frames(reference, pictures, vla) -> Frames:
     return Frames(
         pictures, ids, ActionTokenizer(vla.action).decode(ids), np.zeros((2, 9), np.float32), (),
         np.zeros((2, 0, 2), np.float32), np.zeros((2, 0, 2), np.float32),
-        np.arange(2), tuple(tuple(row[:start].tolist()) for row, start in zip(
+        np.full((2, 2), np.nan, np.float32), np.arange(2),
+        tuple(tuple(row[:start].tolist()) for row, start in zip(
             reference['sft_input_ids'], starts)), None, np.zeros(2, int), np.arange(2))
 
 

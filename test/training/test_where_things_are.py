@@ -27,6 +27,7 @@ from rlrc_training.data import DemonstrationError, Episode, load_episode, save_e
 from rlrc_training.frames import load_frames
 from rlrc_training.grounding import (
     AuxiliaryHead,
+    decided_loss,
     low_states,
     named_loss,
     Question,
@@ -75,7 +76,8 @@ def config(demos, tmp_path_factory):
 
 
 def _wanted(frames) -> torch.Tensor:
-    return wanted_of(torch.from_numpy(frames.kinds_m), torch.from_numpy(frames.kinds_turned))
+    kinds = wanted_of(torch.from_numpy(frames.kinds_m), torch.from_numpy(frames.kinds_turned))
+    return torch.cat([kinds, torch.full((len(kinds), 1, 4), torch.nan)], dim=1)  # of no hand
 
 
 @pytest.fixture(scope='module')
@@ -101,6 +103,11 @@ def test_where_things_are_survives_the_file(tmp_path):
         load_episode(path)
     save_episode(tmp_path, replace(episode, things_rad=None))
     assert load_episode(path).things_rad is None, 'files from before turns were kept are read'
+    save_episode(tmp_path, replace(episode, hand_rad=np.arange(5.0)))
+    np.testing.assert_array_equal(load_episode(path).hand_rad, np.arange(5.0))
+    save_episode(tmp_path, replace(episode, hand_rad=np.arange(4.0)))
+    with pytest.raises(DemonstrationError, match=r'turns of the hand \(4,\) in 5 frames'):
+        load_episode(path)
 
 
 def test_frames_know_every_kind_and_where_it_is_not(frames):
@@ -126,6 +133,36 @@ def test_frames_know_how_long_things_are_turned(frames):
     assert missing[10:].all()
 
 
+def test_frames_know_how_an_answers_object_and_the_hand_are_turned(config, tmp_path):
+    """The object is the thing that lies where the answer says; unknown turns are NaN."""
+    episode = _episode(1_000_000, ('can', 'plate'), hand_rad=np.linspace(-3, 3, 5))
+    positions = episode.positions_m.copy()
+    positions[:3, :3] = episode.things_m[:3, 0]  # the can
+    positions[3, :3] = episode.things_m[3, 1]  # the plate; the last is none of the two
+    save_episode(tmp_path, replace(episode, positions_m=positions))
+    frames = load_frames(replace(config, data=(tmp_path,)), *preset('tiny'))[0]
+    turned = frames.turned(frames.answers(np.arange(5)))
+    heading = np.concatenate([episode.things_rad[:3, :1], np.full((2, 1), np.nan)])[:, 0]
+    for columns, wanted in ((turned[:, :2], heading), (turned[:, 2:], episode.hand_rad)):
+        np.testing.assert_allclose(
+            columns, np.stack([np.cos(2 * wanted), np.sin(2 * wanted)], axis=1), atol=1e-6)
+
+
+def test_the_decision_is_asked_how_object_and_hand_are_turned():
+    """Wrong turns cost, unknown ones do not."""
+    vla, _ = preset('tiny')
+    torch.manual_seed(0)
+    head = AuxiliaryHead(vla, 0)
+    state, places = torch.randn(2, vla.decoder.hidden_size), torch.zeros(2, 9)
+    with torch.no_grad():
+        places, right = (each.clone() for each in head.decided(state).split([9, 4], dim=1))
+    wrong = right + torch.tensor([0.0, 0.0, 1.0, 0.0])
+    assert decided_loss(head, state, places / 10, right).item() == pytest.approx(0, abs=1e-6)
+    assert decided_loss(head, state, places / 10, wrong).item() == pytest.approx(0.95 / 4)
+    wrong[:, 2] = torch.nan
+    assert decided_loss(head, state, places / 10, wrong).item() == pytest.approx(0, abs=1e-6)
+
+
 def test_only_what_is_there_counts(frames):
     """Another answer about an absent kind costs nothing; about a present one it does."""
     vla, _ = preset('tiny')
@@ -137,11 +174,11 @@ def test_only_what_is_there_counts(frames):
     for kind in (None, 1, 0):  # the first five frames show no cup (1), but a can (0)
         with torch.no_grad():
             if kind is not None:
-                head.patches.bias[3 + 4 * kind:7 + 4 * kind] += 5.0
+                head.patches.bias[4 + 4 * kind:8 + 4 * kind] += 5.0
         costs.append(seen_loss(head, patches, wanted[:5]).item())
     assert costs[0] == pytest.approx(costs[1]) and costs[2] > costs[0] + 1.0
     with torch.no_grad():
-        head.patches.bias[3 + 4 * 2 + 2:3 + 4 * 2 + 4] += 5.0  # how the plate is turned
+        head.patches.bias[4 + 4 * 2 + 2:4 + 4 * 2 + 4] += 5.0  # how the plate is turned
     assert seen_loss(head, patches, wanted[:5]).item() == pytest.approx(costs[2])
     seen_loss(head, patches, wanted[10:15]).backward()
     assert head.patches.weight.grad.abs().max() == 0, 'a file without places teaches no kind'
@@ -180,7 +217,7 @@ def test_training_goes_on_with_its_head(config):
     frames, _ = load_frames(config, model.config, tokenizer)
     trainer = Trainer(config, model, CPU, len(frames.kinds))
     assert trainer.restore() and trainer.step == 2
-    assert trainer.auxiliary.patches.weight.shape[0] == 5 * 3
+    assert trainer.auxiliary.patches.weight.shape[0] == 5 * (3 + 1), 'and the hand'
 
 
 def test_every_word_of_the_choice_is_one_token():
