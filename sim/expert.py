@@ -56,6 +56,9 @@ class Funnel:
     close_m: float = 0.014
     """The gripper closes when it is this near the grip point in the plane and in height."""
     close_rad: float = 0.25
+    closing_rise_m: float = 0.002
+    """How far a step lifts the hand while the fingers close. A picture hardly tells fingers that
+    hold from fingers that still close; a clone that waits then waits for ever."""
     place_gap_m: float = 0.006
     """Gap between the object's underside and the plate at which it is let go at the latest."""
     release_m: float = 0.03
@@ -168,11 +171,15 @@ def expert_action(truth: Truth, funnel: Funnel = DEFAULT_FUNNEL) -> Action:
     else:
         closed = near
 
+    step_m = _clipped(funnel.gain * error, funnel.max_step_m)
+    if closed and not holds:
+        step_m = np.append(step_m[:2], funnel.closing_rise_m)
+
     upright = (down_at(_yaw_of(ee_rotation)) * ee_rotation.inv()).as_rotvec()
     rotation_step = _clipped(
         funnel.gain * (upright + np.array([0.0, 0.0, yaw_error])), funnel.max_step_rad)
     return Action(
-        delta_xyz_m=_clipped(funnel.gain * error, funnel.max_step_m),
+        delta_xyz_m=step_m,
         delta_rpy_rad=Rotation.from_rotvec(rotation_step).as_euler('XYZ'),
         gripper=0.0 if closed else 1.0)
 
