@@ -58,9 +58,6 @@ CLIMB = 2.0
 """Metres up per metre aside while the object is taken away from where it lay."""
 HELD_SHIFT_M = 0.005
 """How far from the middle a thing is held, along the fingers' faces."""
-CLOSING, CLOSING_GAP_M = 0.25, 0.004
-"""Share of moments near the object with the fingers on their way, and how far they still are from
-it at least: nearer, the picture is that of a held object, and the answer another."""
 ASTRAY_M, ASTRAY_HEIGHT_M, ASTRAY_OPEN = (0.02, 0.07), 0.025, 0.6
 """How far beside the grip a hand that missed stands at most, astride the object or beside it, and
 how far above it, as a deviation; turned anyhow. Share of open hands."""
@@ -218,14 +215,15 @@ def _way(plain: Arrangement, task: _Task,
 
 def _near(plain: Arrangement, task: _Task,
           rng: np.random.Generator) -> tuple[Arrangement, np.ndarray]:
-    """Stand about the object, with open fingers or with fingers on their way."""
-    fingers = FINGER_OPEN_M
-    if rng.random() < CLOSING:
-        least = min(task.width_m + CLOSING_GAP_M, FINGER_OPEN_M)
-        fingers = float(rng.uniform(least, FINGER_OPEN_M))
+    """
+    Stand about the object with open fingers.
+
+    Fingers on their way are left to played episodes, which show them for one step. Pictures of
+    them are hardly other than those of a held object, and as many made a clone hold and wait.
+    """
     raised = task.grip.copy()
     raised[2, 3] += abs(rng.normal(0, NEAR_HEIGHT_M))
-    return replace(plain, finger_m=fingers), _shaken(raised, NEAR_XY_M, rng)
+    return plain, _shaken(raised, NEAR_XY_M, rng)
 
 
 def _astray(plain: Arrangement, task: _Task,

@@ -99,7 +99,10 @@ def test_a_free_hand_goes_to_the_thing_that_the_words_name(states):
                 assert expert_action(each.truth).delta_xyz_m[:2] @ way > 0
     closing = [action for each in states if not each.truth.is_grasped
                and (action := expert_action(each.truth)).gripper == 0.0]
-    # A picture hardly tells fingers that hold from these: none of the two answers is to wait.
+    # A picture hardly tells fingers that hold from fingers that close: only physics shows those,
+    # for a step, and none of the two answers is to wait.
+    assert all(each.truth.finger_m == pytest.approx(FINGER_OPEN_M) for each in states
+               if each.moment == 'near')
     assert closing and {action.delta_xyz_m[2] for action in closing} == {
         DEFAULT_FUNNEL.closing_rise_m}
 
