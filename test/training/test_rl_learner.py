@@ -125,7 +125,7 @@ def test_imitation_alone_brings_the_demonstrated_actions_nearer(tiny, tmp_path):
     learner = make_learner(config)
     learner._demonstrations = DemonstratedFrames(config, learner.model.config, _stats(tiny))
     rollout = play_noise(learner, config)
-    losses = [learner.learn(rollout, update)['bc_loss'] for update in range(4)]
+    losses = [learner.learn(rollout, update)['bc_loss'] for update in range(8)]
     assert losses[-1] < losses[0] - 0.5
 
 
