@@ -108,15 +108,15 @@ def _clipped(vector: np.ndarray, longest: float) -> np.ndarray:
     return vector if length <= longest else vector * (longest / length)
 
 
-def _yaw_of(rotation: Rotation) -> float:
-    """Return the heading of the finger axis in the base plane, from the base's y axis."""
+def hand_rad(truth: Truth) -> float:
+    """
+    Return how the hand is turned: 0 as it starts, at a long thing's heading astride it.
+
+    It is the heading of the finger axis in the base plane, from the base's y axis.
+    """
+    rotation = Rotation.from_quat(truth.ee_wxyz, scalar_first=True)
     finger_axis = rotation.apply([0.0, 1.0, 0.0])
     return float(np.arctan2(-finger_axis[0], finger_axis[1]))
-
-
-def hand_rad(truth: Truth) -> float:
-    """Return how the hand is turned: 0 as it starts, at a long thing's heading astride it."""
-    return _yaw_of(Rotation.from_quat(truth.ee_wxyz, scalar_first=True))
 
 
 def where_to_grip(truth: Truth, funnel: Funnel = DEFAULT_FUNNEL) -> tuple[np.ndarray, float]:
@@ -139,6 +139,7 @@ def expert_action(truth: Truth, funnel: Funnel = DEFAULT_FUNNEL) -> Action:
     """Return the next action from the simulator's own state; it never fails to answer."""
     ee = truth.ee_position_m
     ee_rotation = Rotation.from_quat(truth.ee_wxyz, scalar_first=True)
+    hand_yaw = hand_rad(truth)
     holds = truth.is_grasped
     done = truth.on_plate and not holds
 
@@ -151,7 +152,7 @@ def expert_action(truth: Truth, funnel: Funnel = DEFAULT_FUNNEL) -> Action:
         yaw_error = 0.0
     else:
         goal_xy, goal_z = grip[:2], grip[2]
-        yaw_error = turn_to(grip_yaw, _yaw_of(ee_rotation))
+        yaw_error = turn_to(grip_yaw, hand_yaw)
 
     error_xy = goal_xy - ee[:2]
     distance = float(np.linalg.norm(error_xy))
@@ -175,7 +176,7 @@ def expert_action(truth: Truth, funnel: Funnel = DEFAULT_FUNNEL) -> Action:
     if closed and not holds:
         step_m = np.append(step_m[:2], funnel.closing_rise_m)
 
-    upright = (down_at(_yaw_of(ee_rotation)) * ee_rotation.inv()).as_rotvec()
+    upright = (down_at(hand_yaw) * ee_rotation.inv()).as_rotvec()
     rotation_step = _clipped(
         funnel.gain * (upright + np.array([0.0, 0.0, yaw_error])), funnel.max_step_rad)
     return Action(

@@ -186,10 +186,8 @@ def decided_loss(head: AuxiliaryHead, state: torch.Tensor, positions_m: torch.Te
     :param turned: (B, 4) of the object and of the hand; NaN: nothing
     """
     places, turns = head.decided(state.float()).split([9, 4], dim=-1)
-    known = ~turned.isnan()
-    off = functional.smooth_l1_loss(turns, turned.nan_to_num(), beta=0.1, reduction='none')
     return (functional.smooth_l1_loss(places, positions_m * SCALE, beta=0.1)
-            + (off * known).sum() / known.sum().clamp(min=1))
+            + _mean_of_known(turns, turned))
 
 
 def named_loss(head: AuxiliaryHead, model: Vla, patches: torch.Tensor, wanted: torch.Tensor,
@@ -217,9 +215,12 @@ def named_loss(head: AuxiliaryHead, model: Vla, patches: torch.Tensor, wanted: t
 
 
 def _mean_error(answered: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Return the mean error of places plus that of turns, each over what is known of it."""
-    there = ~wanted.isnan()
+    """Return the mean error of places plus that of turns (..., 4), over what is known of each."""
+    return sum(map(_mean_of_known, answered.split(2, dim=-1), wanted.split(2, dim=-1)))
+
+
+def _mean_of_known(answered: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Return the mean error over what is known; NaN: nothing is."""
+    known = ~wanted.isnan()
     each = functional.smooth_l1_loss(answered, wanted.nan_to_num(), beta=0.1, reduction='none')
-    sums, counts = (value.unflatten(-1, (2, 2)).flatten(0, -3).sum((0, 2))  # place, turn
-                    for value in (each * there, there))
-    return (sums / counts.clamp(min=1)).sum()
+    return (each * known).sum() / known.sum().clamp(min=1)

@@ -164,10 +164,11 @@ def _position_loss(model: Vla, auxiliary: AuxiliaryHead, config: SftConfig, fram
     """Ask the head's questions of pictures (grounding.py); patches (P, patches, E)."""
     pictures = frames.answers(once.rows).picture
     places_m = frames.kinds_m[pictures]
-    wanted = torch.cat([wanted_of(*(torch.from_numpy(each).to(patches.device) for each in pair))
-                        for pair in ((places_m, frames.kinds_turned[pictures]),
-                                     (frames.positions_m[pictures, None, 6:8],
-                                      frames.hand_turned[pictures, None]))], dim=1)
+    hand_m = frames.positions_m[pictures, None, 6:8]
+    turned, hand_turned = frames.kinds_turned[pictures], frames.hand_turned[pictures, None]
+    wanted = wanted_of(*(
+        torch.from_numpy(np.concatenate(pair, axis=1)).to(patches.device)
+        for pair in ((places_m, hand_m), (turned, hand_turned))))
     loss = seen_loss(auxiliary, patches, wanted)
     if model.config.parallel is not None:  # sees the whole prompt at once, by other masks
         return loss
