@@ -20,6 +20,7 @@ Legend: N frames, T action_horizon, A numbers in an action.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+import logging
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -32,6 +33,8 @@ from rlrc_training.grounding import Questions
 from rlrc_training.sft_config import SftConfig
 from tokenizers import Tokenizer
 from tqdm import tqdm
+
+log = logging.getLogger('rlrc.sft')
 
 SAME_PLACE_M = 1e-4
 """Things that are no further apart are the same thing."""
@@ -186,7 +189,18 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
         Questions(tuple(sentences), kinds, tokenizer, vla),
         np.concatenate(folder), np.repeat(np.arange(episodes), [len(each) for each in actions]),
         others.all(stats, tokenize))
+    if config.auxiliary_weight:
+        _say_what_no_turns_tell(frames, config.data)
     return frames, statistics
+
+
+def _say_what_no_turns_tell(frames: Frames, data: Sequence[Path]) -> None:
+    for index, path in enumerate(data):
+        rows = frames.folder == index
+        if not np.isnan(frames.kinds_m[rows]).all() and np.isnan(frames.hand_turned[rows]).all():
+            log.warning('%s says where things lie and not how the hand is turned, which the '
+                        'auxiliary head asks as well (a policy turned past long things without); '
+                        'collect it anew with `rlrc collect`', path)
 
 
 def check_sentences(sentences: int, horizon: int) -> None:

@@ -148,6 +148,20 @@ def test_frames_know_how_an_answers_object_and_the_hand_are_turned(config, tmp_p
             columns, np.stack([np.cos(2 * wanted), np.sin(2 * wanted)], axis=1), atol=1e-6)
 
 
+def test_a_folder_without_the_hands_turn_is_named(config, tmp_path, caplog):
+    """One of two folders was collected before the hand's turn was kept."""
+    old, new = tmp_path / 'old', tmp_path / 'new'
+    old.mkdir(), new.mkdir()
+    save_episode(old, _episode(1_000_000, ('can', 'plate')))
+    save_episode(new, _episode(1_000_001, ('can', 'plate'), hand_rad=np.zeros(5)))
+    load_frames(replace(config, data=(old, new)), *preset('tiny'))
+    said, = [each.getMessage() for each in caplog.records if 'hand is turned' in each.message]
+    assert said.startswith(f'{old} says where')
+    caplog.clear()
+    load_frames(replace(config, data=(old, new), auxiliary_weight=0.0), *preset('tiny'))
+    assert not caplog.records
+
+
 def test_the_decision_is_asked_how_object_and_hand_are_turned():
     """Wrong turns cost, unknown ones do not."""
     vla, _ = preset('tiny')
