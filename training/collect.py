@@ -124,7 +124,7 @@ def scatter(world: World, seed: int, config: CollectConfig) -> Episode:
         np.stack([_positions(each.truth) for each in states]), tuple(states[0].things_m),
         np.stack([list(each.things_m.values()) for each in states]),
         np.array([list(each.things_rad.values()) for each in states]),
-        np.array([hand_rad(each.truth) for each in states]), scattered=True,
+        np.stack([_hand(each.truth) for each in states]), scattered=True,
         others=_answers([each.others for each in states]))
 
 
@@ -145,6 +145,10 @@ def _answers(told: list[dict[str, Truth]]) -> tuple[OtherSentence, ...]:
 def _positions(truth: Truth) -> np.ndarray:
     return np.concatenate([truth.object_position_m, truth.plate_position_m,
                            truth.ee_position_m]).astype(np.float32)
+
+
+def _hand(truth: Truth) -> np.ndarray:
+    return np.array([hand_rad(truth), 2 * truth.finger_m, truth.is_grasped], np.float32)
 
 
 def demonstrate(world: World, seed: int, config: CollectConfig,
@@ -169,7 +173,7 @@ def demonstrate(world: World, seed: int, config: CollectConfig,
             positions.append(_positions(truth))
             places.append(world.things_m(truth))
             turned.append(world.things_rad(truth))
-            hand.append(hand_rad(truth))
+            hand.append(_hand(truth))
             others.append(dict(world.truth_of_others()))
         gripper_before = action.gripper
 
@@ -197,7 +201,7 @@ def demonstrate(world: World, seed: int, config: CollectConfig,
     return Episode(seed, config.episode_set, world.instruction, np.stack(frames),
                    np.stack(actions), np.stack(positions), tuple(places[0]),
                    np.stack([list(each.values()) for each in places]),
-                   np.array([list(each.values()) for each in turned]), np.array(hand),
+                   np.array([list(each.values()) for each in turned]), np.stack(hand),
                    others=_answers(others))
 
 

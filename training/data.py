@@ -71,9 +71,10 @@ class Episode:
     things_rad: np.ndarray | None = None
     """(T, N) float32: how their long sides are turned, half a turn being none; NaN: no long side.
     None: not recorded."""
-    hand_rad: np.ndarray | None = None
-    """(T,) float32: how the hand is turned, as a long thing is that lies between its fingers.
-    None: not recorded."""
+    hand: np.ndarray | None = None
+    """(T, 3) float32: how the hand is turned, in radians, as a long thing is that lies between its
+    fingers; how far these are apart, in metres; 1 where they hold the object, else 0. NaN, or None
+    for all: not recorded."""
     scattered: bool = False
     """No frame follows from the one before it: states for single actions, not a way."""
     others: tuple[OtherSentence, ...] = ()
@@ -94,8 +95,8 @@ def save_episode(folder: Path, episode: Episode) -> Path:
         arrays['things_m'] = episode.things_m.astype(np.float32)
         if episode.things_rad is not None:
             arrays['things_rad'] = episode.things_rad.astype(np.float32)
-    if episode.hand_rad is not None:
-        arrays['hand_rad'] = episode.hand_rad.astype(np.float32)
+    if episode.hand is not None:
+        arrays['hand'] = episode.hand.astype(np.float32)
     if episode.others:
         for name in OTHERS:
             arrays[f'other_{name}'] = np.stack(
@@ -137,18 +138,20 @@ def load_episode(path: Path) -> Episode:
         actions, positions = file.get_tensor('actions'), file.get_tensor('positions_m')
         things = tuple(json.loads(metadata.get('things', '[]')))
         things_m = file.get_tensor('things_m') if things else None
-        things_rad, hand_rad = (file.get_tensor(name) if name in file.keys() else None
-                                for name in ('things_rad', 'hand_rad'))
+        things_rad, hand, hand_rad = (file.get_tensor(name) if name in file.keys() else None
+                                      for name in ('things_rad', 'hand', 'hand_rad'))
         sentences = json.loads(metadata.get('others', '[]'))
         told = [file.get_tensor(f'other_{name}') for name in OTHERS] if sentences else []
     if things_rad is not None and things_rad.shape != (len(actions), len(things)):
         raise DemonstrationError(
             f'{path} has turns {things_rad.shape} of {len(things)} things in {len(actions)} '
             'frames; delete the file and run the same `rlrc collect` again')
-    if hand_rad is not None and hand_rad.shape != (len(actions),):
+    if hand_rad is not None:  # of files that were made before its fingers were told
+        hand = np.pad(hand_rad[:, None], ((0, 0), (0, 2)), constant_values=np.nan)
+    if hand is not None and hand.shape != (len(actions), 3):
         raise DemonstrationError(
-            f'{path} has turns of the hand {hand_rad.shape} in {len(actions)} frames; delete the '
-            'file and run the same `rlrc collect` again')
+            f'{path} tells of the hand {hand.shape} in {len(actions)} frames; delete the file and '
+            'run the same `rlrc collect` again')
     if things and things_m.shape != (len(actions), len(things), 3):
         raise DemonstrationError(
             f'{path} has places {things_m.shape} of {len(things)} things in {len(actions)} '
@@ -171,7 +174,7 @@ def load_episode(path: Path) -> Episode:
                                  'delete the file and run the same `rlrc collect` again')
     images = np.stack([image[..., ::-1] for image in decoded])
     return Episode(int(metadata['seed']), metadata['episode_set'], metadata['instruction'],
-                   images, actions, positions, things, things_m, things_rad, hand_rad,
+                   images, actions, positions, things, things_m, things_rad, hand,
                    metadata.get('scattered') == '1',
                    tuple(OtherSentence(*each) for each in zip(sentences, *told)))
 

@@ -36,6 +36,8 @@ from tqdm import tqdm
 
 log = logging.getLogger('rlrc.sft')
 
+FINGERS_SCALE = 20.0
+"""Open and closed fingers are then about one apart."""
 SAME_PLACE_M = 1e-4
 """Things that are no further apart are the same thing."""
 
@@ -75,8 +77,9 @@ class Frames:
     kinds_turned: np.ndarray
     """(N, K, 2) float32, cosine and sine of twice the heading of its long side, for half a turn is
     none; NaN: it has no long side, is not there, or that is not known."""
-    hand_turned: np.ndarray
-    """(N, 2) float32, the same of the hand; NaN: not known."""
+    hand: np.ndarray
+    """(N, 4) float32, the same of the hand, how far its fingers are apart (FINGERS_SCALE), and 1
+    where they hold the object, else 0; NaN: not known."""
     instruction: np.ndarray
     """(N,) index into prompts."""
     prompts: tuple[tuple[int, ...], ...]
@@ -111,11 +114,13 @@ class Frames:
         return Answers(pick(np.arange(count), self.others.picture), *(
             pick(getattr(self, name), getattr(self.others, name)) for name in names))
 
-    def turned(self, answers: Answers) -> np.ndarray:
-        """Return how the object of each answer and the hand are turned (R, 4); NaN: not known."""
-        hand = self.hand_turned[answers.picture]
+    def at_hand(self, answers: Answers) -> np.ndarray:
+        """Return how each answer's object is turned, and its `hand` (R, 6); NaN: not known."""
+        hand = self.hand[answers.picture]  # a copy
+        # Which object it holds is told of the picture's own alone.
+        hand[answers.instruction != self.instruction[answers.picture], 3] = np.nan
         if not self.kinds:
-            return np.concatenate([np.full_like(hand, np.nan), hand], axis=1)
+            return np.concatenate([np.full_like(hand[:, :2], np.nan), hand], axis=1)
         # What an answer is about is the thing that lies where its object does.
         away = np.linalg.norm(
             self.kinds_m[answers.picture] - answers.positions_m[:, None, :2], axis=-1)
@@ -165,8 +170,8 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
             actions.append(episode.actions)
             positions.append(episode.positions_m)
             things.append((episode.things, episode.things_m, episode.things_rad))
-            hand.append(np.full(len(episode.actions), np.nan) if episode.hand_rad is None
-                        else episode.hand_rad)
+            hand.append(np.full((len(episode.actions), 3), np.nan) if episode.hand is None
+                        else episode.hand)
             instruction.append(np.full(len(episode.actions), sentence))
             folder.append(np.full(len(episode.actions), index))
             episodes += 1
@@ -184,23 +189,23 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
     frames = Frames(
         pictures.all(), tokenize(normalised), normalised,
         np.concatenate(positions), kinds, kinds_m, kinds_turned,
-        _turned(np.concatenate(hand)), np.concatenate(instruction),
+        _of_the_hand(np.concatenate(hand)), np.concatenate(instruction),
         tuple(tuple(prompt.encode(sentence, tokenizer, vla)) for sentence in sentences),
         Questions(tuple(sentences), kinds, tokenizer, vla),
         np.concatenate(folder), np.repeat(np.arange(episodes), [len(each) for each in actions]),
         others.all(stats, tokenize))
     if config.auxiliary_weight:
-        _say_what_no_turns_tell(frames, config.data)
+        _say_what_tells_of_no_hand(frames, config.data)
     return frames, statistics
 
 
-def _say_what_no_turns_tell(frames: Frames, data: Sequence[Path]) -> None:
+def _say_what_tells_of_no_hand(frames: Frames, data: Sequence[Path]) -> None:
     for index, path in enumerate(data):
         rows = frames.folder == index
-        if not np.isnan(frames.kinds_m[rows]).all() and np.isnan(frames.hand_turned[rows]).all():
-            log.warning('%s says where things lie and not how the hand is turned, which the '
-                        'auxiliary head asks as well (a policy turned past long things without); '
-                        'collect it anew with `rlrc collect`', path)
+        if not np.isnan(frames.kinds_m[rows]).all() and np.isnan(frames.hand[rows, 2]).all():
+            log.warning('%s says where things lie and not how the hand is turned and how far its '
+                        'fingers are apart, which the auxiliary head asks as well; collect it '
+                        'anew with `rlrc collect`', path)
 
 
 def check_sentences(sentences: int, horizon: int) -> None:
@@ -239,6 +244,12 @@ def _by_kind(things: list[tuple[tuple[str, ...], np.ndarray | None, np.ndarray |
 def _turned(heading_rad: np.ndarray) -> np.ndarray:
     """Return cosine and sine (N, 2) of twice headings (N,), which half a turn does not change."""
     return np.stack([np.cos(2 * heading_rad), np.sin(2 * heading_rad)], -1).astype(np.float32)
+
+
+def _of_the_hand(hand: np.ndarray) -> np.ndarray:
+    """Return Frames.hand (N, 4) of what episodes tell (N, 3)."""
+    return np.concatenate([_turned(hand[:, 0]), hand[:, 1:2] * FINGERS_SCALE, hand[:, 2:]],
+                          axis=1).astype(np.float32)
 
 
 class _Others:

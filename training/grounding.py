@@ -16,11 +16,11 @@
 What tells a policy where things are while it trains: an auxiliary head, no part of a checkpoint.
 
 It asks at three places along the way that a decision takes. Of the image tokens, where each kind
-of thing is, and how it is turned if it is long, and the same of the hand: so the towers learn what
-is what. Of the state at a name in a prompt, a third of the way up the decoder, the same of that
-thing: so words find what they name. Of the state that the first action token is read from, where
-the named object, its receptacle and the end effector are, and how the first and the last of them
-are turned.
+of thing is, and how it is turned if it is long, and the same of the hand, and how far its fingers
+are apart: so the towers learn what is what. Of the state at a name in a prompt, a third of the way
+up the decoder, the same of that thing: so words find what they name. Of the state that the first
+action token is read from, where the named object, its receptacle and the end effector are, how the
+first and the last of them are turned, the fingers again, and whether they hold the object.
 
 From actions alone a small decoder learns the first two late or never: it aims between two things.
 And the demonstrated prompt teaches the second badly, for the hand is soon near what it names, and
@@ -133,25 +133,27 @@ class AuxiliaryHead(nn.Module):
         self.kinds = kinds
         size = vla.decoder.hidden_size
         if kinds:
-            self.patches = nn.Linear(size, 5 * (kinds + 1))  # the hand is the last
+            self.patches = nn.Linear(size, 5 * (kinds + 2))  # and the hand, and its fingers
             # Apart from the start: patches that all point at one place would not be told apart.
             side = torch.linspace(-1.0, 1.0, round(vla.num_patches ** 0.5))
             self.centres = nn.Parameter(torch.cartesian_prod(side, side)[:, None])  # (P, 1, 2)
             self.named = nn.Sequential(
                 nn.LayerNorm(size), nn.Linear(size, 256), nn.GELU(), nn.Linear(256, 4))
-        self.decided = nn.Sequential(nn.Linear(size, 256), nn.GELU(), nn.Linear(256, 13))
+        self.decided = nn.Sequential(nn.Linear(size, 256), nn.GELU(), nn.Linear(256, 15))
 
     def seen(self, patches: torch.Tensor) -> torch.Tensor:
         """
-        Return where each kind is and how it is turned, the hand last (B, K + 1, 4).
+        Return where each kind and the hand are and how they are turned (B, K + 2, 4).
 
-        Every patch says how much it shows a kind, how far off that lies, and its turn.
+        Every patch says how much it shows a kind, how far off that lies, and its turn. The last
+        row is the fingers', of whose numbers the third alone means something: how far they are
+        apart.
 
         :param patches: (B, P, E) image tokens
         """
-        asked = self.kinds + 1
+        asked = self.kinds + 2
         shown, told = self.patches(patches).split([asked, 4 * asked], dim=-1)
-        offsets, turned = told.unflatten(-1, (asked, 4)).split(2, dim=-1)  # (B, P, K + 1, 2)
+        offsets, turned = told.unflatten(-1, (asked, 4)).split(2, dim=-1)  # (B, P, K + 2, 2)
         points = torch.cat([self.centres + offsets, turned], dim=-1)
         return (shown.softmax(1)[..., None] * points).sum(1)
 
@@ -167,27 +169,38 @@ def low_states(model: Vla, patches: torch.Tensor, ids: torch.Tensor) -> torch.Te
     return decoder.run_layers(x, *range(max(1, len(decoder.layers) // HEIGHT)))
 
 
-def wanted_of(kinds_m: torch.Tensor, kinds_turned: torch.Tensor) -> torch.Tensor:
-    """Return what is to be answered of kinds (B, K, 4), see Frames; NaN: nothing."""
-    return torch.cat([kinds_m * SCALE, kinds_turned], dim=-1)
+def wanted_of(kinds_m: torch.Tensor, kinds_turned: torch.Tensor, hand_m: torch.Tensor,
+              hand: torch.Tensor) -> torch.Tensor:
+    """
+    Return what image tokens are to answer (B, K + 2, 4), see AuxiliaryHead.seen(); NaN: nothing.
+
+    :param kinds_m: (B, K, 2); :param kinds_turned: (B, K, 2); :param hand: (B, 4), see Frames
+    :param hand_m: (B, 2)
+    """
+    kinds = torch.cat([kinds_m * SCALE, kinds_turned], dim=-1)
+    own = torch.cat([hand_m * SCALE, hand[:, :2]], dim=-1)
+    fingers = torch.full_like(own, torch.nan)
+    fingers[:, 2] = hand[:, 2]
+    return torch.cat([kinds, own[:, None], fingers[:, None]], dim=1)
 
 
 def seen_loss(head: AuxiliaryHead, patches: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Return how far off the image tokens' (B, P, E) answers are from `wanted` (B, K + 1, 4)."""
-    return _mean_error(head.seen(patches.float()), wanted)
+    """Return how far off the image tokens' (B, P, E) answers are from `wanted` (B, K + 2, 4)."""
+    told = head.seen(patches.float())
+    return _mean_error(told[:, :-1], wanted[:, :-1]) + _mean_of_known(told[:, -1], wanted[:, -1])
 
 
 def decided_loss(head: AuxiliaryHead, state: torch.Tensor, positions_m: torch.Tensor,
-                 turned: torch.Tensor) -> torch.Tensor:
+                 at_hand: torch.Tensor) -> torch.Tensor:
     """
     Return how far off the answers of (B, E) are.
 
     :param positions_m: (B, 9) object, receptacle, end effector
-    :param turned: (B, 4) of the object and of the hand; NaN: nothing
+    :param at_hand: (B, 6), see Frames.at_hand(); NaN: nothing
     """
-    places, turns = head.decided(state.float()).split([9, 4], dim=-1)
+    places, turned, fingers = head.decided(state.float()).split([9, 4, 2], dim=-1)
     return (functional.smooth_l1_loss(places, positions_m * SCALE, beta=0.1)
-            + _mean_of_known(turns, turned))
+            + _mean_of_known(turned, at_hand[:, :4]) + _mean_of_known(fingers, at_hand[:, 4:]))
 
 
 def named_loss(head: AuxiliaryHead, model: Vla, patches: torch.Tensor, wanted: torch.Tensor,

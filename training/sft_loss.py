@@ -164,11 +164,10 @@ def _position_loss(model: Vla, auxiliary: AuxiliaryHead, config: SftConfig, fram
     """Ask the head's questions of pictures (grounding.py); patches (P, patches, E)."""
     pictures = frames.answers(once.rows).picture
     places_m = frames.kinds_m[pictures]
-    hand_m = frames.positions_m[pictures, None, 6:8]
-    turned, hand_turned = frames.kinds_turned[pictures], frames.hand_turned[pictures, None]
     wanted = wanted_of(*(
-        torch.from_numpy(np.concatenate(pair, axis=1)).to(patches.device)
-        for pair in ((places_m, hand_m), (turned, hand_turned))))
+        torch.from_numpy(each).to(patches.device)
+        for each in (places_m, frames.kinds_turned[pictures], frames.positions_m[pictures, 6:8],
+                     frames.hand[pictures])))
     loss = seen_loss(auxiliary, patches, wanted)
     if model.config.parallel is not None:  # sees the whole prompt at once, by other masks
         return loss
@@ -208,7 +207,7 @@ def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, f
     if auxiliary is not None:
         position = decided_loss(
             auxiliary, hidden[:, 0], torch.from_numpy(answers.positions_m).to(device),
-            torch.from_numpy(frames.turned(answers)).to(device))
+            torch.from_numpy(frames.at_hand(answers)).to(device))
         if auxiliary.kinds:
             position = position + _position_loss(
                 model, auxiliary, config, frames, once, patches)

@@ -19,6 +19,7 @@ import json
 
 import numpy as np
 import pytest
+from rlrc_ros.arm.limits import FINGER_OPEN_M
 from rlrc_ros.types import Observation
 from rlrc_ros.vla.checkpoint import inspect
 from rlrc_ros.vla.policy import Policy
@@ -62,7 +63,12 @@ def test_demonstrations_end_on_the_plate_and_hold_clean_actions(demos):
         assert np.linalg.norm(episode.actions[:, :3], axis=1).max() <= 0.03 + 1e-6
         apart = episode.positions_m[-1, :2] - episode.positions_m[-1, 3:5]
         assert np.linalg.norm(apart) < 0.065
-        assert episode.hand_rad.shape == gripper.shape and abs(episode.hand_rad[0]) < 0.02
+        turn, apart_m, holds = episode.hand.T
+        assert turn.shape == gripper.shape and abs(turn[0]) < 0.02
+        assert apart_m[0] == pytest.approx(2 * FINGER_OPEN_M, abs=1e-3)
+        # Closed around it and lifted, then open again.
+        assert not holds[0] and holds.max() == 1 and not holds[-1]
+        assert apart_m[holds == 1].max() < apart_m[0] - 0.005
     record = json.loads((demos / 'collection.json').read_text())
     assert record['tried'] == 3 + len(record['failed_seeds'])
 

@@ -23,8 +23,14 @@ from rlrc_ros.paths import shipped_checkpoint
 from rlrc_ros.vla import prompt
 from rlrc_ros.vla.checkpoint import open_checkpoint
 from rlrc_sim.axes import CHOICE_OBJECTS, CHOICE_RECEPTACLES
-from rlrc_training.data import DemonstrationError, Episode, load_episode, save_episode
-from rlrc_training.frames import load_frames
+from rlrc_training.data import (
+    DemonstrationError,
+    Episode,
+    load_episode,
+    OtherSentence,
+    save_episode,
+)
+from rlrc_training.frames import FINGERS_SCALE, load_frames
 from rlrc_training.grounding import (
     AuxiliaryHead,
     decided_loss,
@@ -39,6 +45,8 @@ from rlrc_training.presets import preset
 from rlrc_training.sft import open_model, sft
 from rlrc_training.sft_config import SftConfig
 from rlrc_training.trainer import Trainer
+from safetensors import safe_open
+from safetensors.numpy import save_file
 import torch
 
 CPU = torch.device('cpu')
@@ -76,8 +84,9 @@ def config(demos, tmp_path_factory):
 
 
 def _wanted(frames) -> torch.Tensor:
-    kinds = wanted_of(torch.from_numpy(frames.kinds_m), torch.from_numpy(frames.kinds_turned))
-    return torch.cat([kinds, torch.full((len(kinds), 1, 4), torch.nan)], dim=1)  # of no hand
+    kinds_m, turned, hand = map(
+        torch.from_numpy, (frames.kinds_m, frames.kinds_turned, frames.hand))
+    return wanted_of(kinds_m, turned, torch.full((len(kinds_m), 2), torch.nan), hand)
 
 
 @pytest.fixture(scope='module')
@@ -103,11 +112,25 @@ def test_where_things_are_survives_the_file(tmp_path):
         load_episode(path)
     save_episode(tmp_path, replace(episode, things_rad=None))
     assert load_episode(path).things_rad is None, 'files from before turns were kept are read'
-    save_episode(tmp_path, replace(episode, hand_rad=np.arange(5.0)))
-    np.testing.assert_array_equal(load_episode(path).hand_rad, np.arange(5.0))
-    save_episode(tmp_path, replace(episode, hand_rad=np.arange(4.0)))
-    with pytest.raises(DemonstrationError, match=r'turns of the hand \(4,\) in 5 frames'):
+    hand = np.arange(15.0).reshape(5, 3)
+    save_episode(tmp_path, replace(episode, hand=hand))
+    np.testing.assert_array_equal(load_episode(path).hand, hand)
+    save_episode(tmp_path, replace(episode, hand=hand[:4]))
+    with pytest.raises(DemonstrationError, match=r'of the hand \(4, 3\) in 5 frames'):
         load_episode(path)
+
+
+def test_a_file_from_before_fingers_were_told_tells_the_hands_turn(tmp_path):
+    """Its turn is read, the rest is not known."""
+    episode = _episode(1_000_000, ('can', 'plate'))
+    path = save_episode(tmp_path, episode)
+    with safe_open(path, 'numpy') as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}
+        metadata = file.metadata()
+    save_file({**arrays, 'hand_rad': np.arange(5, dtype=np.float32)}, path, metadata)
+    hand = load_episode(path).hand
+    np.testing.assert_array_equal(hand[:, 0], np.arange(5))
+    assert np.isnan(hand[:, 1:]).all()
 
 
 def test_frames_know_every_kind_and_where_it_is_not(frames):
@@ -133,19 +156,34 @@ def test_frames_know_how_long_things_are_turned(frames):
     assert missing[10:].all()
 
 
-def test_frames_know_how_an_answers_object_and_the_hand_are_turned(config, tmp_path):
+def test_frames_know_how_an_answers_object_and_the_hand_are(config, tmp_path):
     """The object is the thing that lies where the answer says; unknown turns are NaN."""
-    episode = _episode(1_000_000, ('can', 'plate'), hand_rad=np.linspace(-3, 3, 5))
+    turns, fingers = np.linspace(-3, 3, 5), np.linspace(0.03, 0.07, 5)
+    episode = _episode(1_000_000, ('can', 'plate'),
+                       hand=np.stack([turns, fingers, np.arange(5) % 2], axis=1))
     positions = episode.positions_m.copy()
     positions[:3, :3] = episode.things_m[:3, 0]  # the can
     positions[3, :3] = episode.things_m[3, 1]  # the plate; the last is none of the two
     save_episode(tmp_path, replace(episode, positions_m=positions))
     frames = load_frames(replace(config, data=(tmp_path,)), *preset('tiny'))[0]
-    turned = frames.turned(frames.answers(np.arange(5)))
+    at_hand = frames.at_hand(frames.answers(np.arange(5)))
     heading = np.concatenate([episode.things_rad[:3, :1], np.full((2, 1), np.nan)])[:, 0]
-    for columns, wanted in ((turned[:, :2], heading), (turned[:, 2:], episode.hand_rad)):
+    for columns, wanted in ((at_hand[:, :2], heading), (at_hand[:, 2:4], turns)):
         np.testing.assert_allclose(
             columns, np.stack([np.cos(2 * wanted), np.sin(2 * wanted)], axis=1), atol=1e-6)
+    np.testing.assert_allclose(at_hand[:, 4], FINGERS_SCALE * fingers, rtol=1e-6)
+    np.testing.assert_array_equal(at_hand[:, 5], np.arange(5) % 2)
+
+
+def test_what_is_held_is_told_of_a_pictures_own_sentence_alone(config, tmp_path):
+    """Answers to other sentences are about another object."""
+    episode = _episode(1_000_000, ('can', 'cup', 'plate'), hand=np.ones((5, 3)))
+    other = OtherSentence('put cup on plate', episode.actions, episode.positions_m)
+    save_episode(tmp_path, replace(episode, others=(other,)))
+    frames = load_frames(replace(config, data=(tmp_path,), sentences=2), *preset('tiny'))[0]
+    held = frames.at_hand(frames.answers(np.arange(10)))[:, 5]
+    assert (held[:5] == 1).all() and np.isnan(held[5:]).all()
+    assert (frames.hand[:, 3] == 1).all(), 'the picture itself knows it still'
 
 
 def test_a_folder_without_the_hands_turn_is_named(config, tmp_path, caplog):
@@ -153,7 +191,7 @@ def test_a_folder_without_the_hands_turn_is_named(config, tmp_path, caplog):
     old, new = tmp_path / 'old', tmp_path / 'new'
     old.mkdir(), new.mkdir()
     save_episode(old, _episode(1_000_000, ('can', 'plate')))
-    save_episode(new, _episode(1_000_001, ('can', 'plate'), hand_rad=np.zeros(5)))
+    save_episode(new, _episode(1_000_001, ('can', 'plate'), hand=np.zeros((5, 3))))
     load_frames(replace(config, data=(old, new)), *preset('tiny'))
     said, = [each.getMessage() for each in caplog.records if 'hand is turned' in each.message]
     assert said.startswith(f'{old} says where')
@@ -162,19 +200,36 @@ def test_a_folder_without_the_hands_turn_is_named(config, tmp_path, caplog):
     assert not caplog.records
 
 
-def test_the_decision_is_asked_how_object_and_hand_are_turned():
-    """Wrong turns cost, unknown ones do not."""
+def test_the_decision_is_asked_how_object_and_hand_are():
+    """Wrong turns and fingers cost, unknown ones do not."""
     vla, _ = preset('tiny')
     torch.manual_seed(0)
     head = AuxiliaryHead(vla, 0)
     state, places = torch.randn(2, vla.decoder.hidden_size), torch.zeros(2, 9)
     with torch.no_grad():
-        places, right = (each.clone() for each in head.decided(state).split([9, 4], dim=1))
-    wrong = right + torch.tensor([0.0, 0.0, 1.0, 0.0])
+        places, right = (each.clone() for each in head.decided(state).split([9, 6], dim=1))
     assert decided_loss(head, state, places / 10, right).item() == pytest.approx(0, abs=1e-6)
-    assert decided_loss(head, state, places / 10, wrong).item() == pytest.approx(0.95 / 4)
-    wrong[:, 2] = torch.nan
-    assert decided_loss(head, state, places / 10, wrong).item() == pytest.approx(0, abs=1e-6)
+    for number, alike in ((2, 4), (4, 2), (5, 2)):  # one of four of turns, one of two of fingers
+        wrong = right.clone()
+        wrong[:, number] += 1.0
+        assert decided_loss(head, state, places / 10, wrong).item() == pytest.approx(0.95 / alike)
+        wrong[:, number] = torch.nan
+        assert decided_loss(head, state, places / 10, wrong).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_image_tokens_are_asked_how_far_the_fingers_are_apart():
+    """Another answer costs where that is known, and nothing where it is not."""
+    vla, _ = preset('tiny')
+    torch.manual_seed(0)
+    head = AuxiliaryHead(vla, 1)
+    patches = torch.randn(2, vla.num_patches, vla.decoder.hidden_size)
+    apart = head.seen(patches)[:, 2, 2].detach()
+    nothing = torch.full((2, 1, 2), torch.nan)
+    for wanted, cost in ((apart, 0.0), (apart + 1.0, 0.95), (apart * torch.nan, 0.0)):
+        hand = torch.full((2, 4), torch.nan)
+        hand[:, 2] = wanted
+        asked = wanted_of(nothing, nothing, nothing[:, 0], hand)
+        assert seen_loss(head, patches, asked).item() == pytest.approx(cost, abs=1e-6)
 
 
 def test_only_what_is_there_counts(frames):
@@ -188,11 +243,11 @@ def test_only_what_is_there_counts(frames):
     for kind in (None, 1, 0):  # the first five frames show no cup (1), but a can (0)
         with torch.no_grad():
             if kind is not None:
-                head.patches.bias[4 + 4 * kind:8 + 4 * kind] += 5.0
+                head.patches.bias[5 + 4 * kind:9 + 4 * kind] += 5.0
         costs.append(seen_loss(head, patches, wanted[:5]).item())
     assert costs[0] == pytest.approx(costs[1]) and costs[2] > costs[0] + 1.0
     with torch.no_grad():
-        head.patches.bias[4 + 4 * 2 + 2:4 + 4 * 2 + 4] += 5.0  # how the plate is turned
+        head.patches.bias[5 + 4 * 2 + 2:5 + 4 * 2 + 4] += 5.0  # how the plate is turned
     assert seen_loss(head, patches, wanted[:5]).item() == pytest.approx(costs[2])
     seen_loss(head, patches, wanted[10:15]).backward()
     assert head.patches.weight.grad.abs().max() == 0, 'a file without places teaches no kind'
@@ -231,7 +286,7 @@ def test_training_goes_on_with_its_head(config):
     frames, _ = load_frames(config, model.config, tokenizer)
     trainer = Trainer(config, model, CPU, len(frames.kinds))
     assert trainer.restore() and trainer.step == 2
-    assert trainer.auxiliary.patches.weight.shape[0] == 5 * (3 + 1), 'and the hand'
+    assert trainer.auxiliary.patches.weight.shape[0] == 5 * (3 + 2), 'and the hand and its fingers'
 
 
 def test_every_word_of_the_choice_is_one_token():
