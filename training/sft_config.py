@@ -71,6 +71,9 @@ class SftConfig:
     """Hold weights at zero that are zero in --init: masks of `rlrc prune --method wanda`."""
     bin_sigma: float = 3.0
     """Targets are softened over neighbouring bins with this deviation; 0 is OpenVLA's hard bin."""
+    gripper_weight: float = 1.0
+    """How many tokens the gripper's counts for in the action loss; of eight it is the one that
+    lets go, and the soft targets of the rest drown it in a small policy."""
     auxiliary_weight: float = 2.0
     """Weight of the auxiliary losses, of where things are; 0 leaves the head away."""
     augmentation: Literal['colour', 'openvla'] = 'colour'
@@ -124,7 +127,7 @@ class SftConfig:
         for name in ('steps', 'batch_size', 'sentences', 'eval_every', 'save_every', 'processes'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
-        for name in ('lora_rank', 'distill_weight', 'action_horizon'):
+        for name in ('lora_rank', 'distill_weight', 'action_horizon', 'gripper_weight'):
             if getattr(self, name) < 0:
                 raise ValueError(f'{name} must be 0 or more, got {getattr(self, name)}')
         if not 1 <= self.accumulate <= self.batch_size:

@@ -132,9 +132,13 @@ def wanted_bins(vla: VlaConfig, bins: torch.Tensor, soft: torch.Tensor) -> torch
 
     Numbers that are a scale get soft_targets()' rows; the gripper, which is none, its very bin.
     """
-    number = torch.arange(bins.shape[1], device=bins.device) % vla.action.dim
-    is_gripper = (number == vla.action.dim - 1)[:, None]
-    return torch.where(is_gripper, functional.one_hot(bins, vla.action.bins).to(soft), soft[bins])
+    gripper = is_gripper(vla, bins.shape[1], bins.device)[:, None]
+    return torch.where(gripper, functional.one_hot(bins, vla.action.bins).to(soft), soft[bins])
+
+
+def is_gripper(vla: VlaConfig, count: int, device: torch.device) -> torch.Tensor:
+    """Return which of an answer's first tokens (count,) are the gripper's."""
+    return torch.arange(count, device=device) % vla.action.dim == vla.action.dim - 1
 
 
 def token_losses(vla: VlaConfig, logits: torch.Tensor, targets: torch.Tensor, soft: torch.Tensor,
@@ -201,7 +205,8 @@ def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, f
                 seen[back], input_ids, where[:, :-1])).float().softmax(-1)
     token_loss, action_logprobs = token_losses(
         vla, logits, targets, soft, taught, config.distill_weight)
-    action = token_loss.mean()
+    counts = torch.where(is_gripper(vla, targets.shape[1], device), config.gripper_weight, 1.0)
+    action = (token_loss * counts).mean() / counts.mean()
 
     position = torch.zeros((), device=device)
     if auxiliary is not None:

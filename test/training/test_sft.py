@@ -34,7 +34,7 @@ from rlrc_training.oft import oft_loss, OftBatch
 from rlrc_training.presets import preset
 from rlrc_training.sft import open_model, open_teacher, sft
 from rlrc_training.sft_config import SftConfig
-from rlrc_training.sft_loss import Batch, batch_loss, soft_targets
+from rlrc_training.sft_loss import Batch, batch_loss, soft_targets, teacher_forced
 from rlrc_training.trainer import Trainer
 from safetensors.torch import load_file
 from tiny_vla import DATASET, make_tiny_checkpoint
@@ -169,6 +169,25 @@ def test_bf16_of_the_whole_model_stays_near_fp32(tiny, demos, tmp_path):
                                        soft_targets(model.config, 0.0), CPU).total))
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=2e-2)
+
+
+def test_the_grippers_token_counts_for_as_many_as_is_asked(tiny, demos, tmp_path):
+    """Of eight tokens it is the seventh, and its cost the very bin's."""
+    config = _config(demos, tmp_path, init=tiny)
+    model, tokenizer, _, _ = open_model(config, CPU)
+    frames, _ = load_frames(config, model.config, tokenizer)
+    rows = np.arange(6)
+    ids, where, targets = teacher_forced(frames.answers(rows), frames.prompts, model.config)
+    pixels = to_pixels(torch.from_numpy(frames.images[:6]), model.config.towers)
+    logits = model.language_model.lm_head(
+        model.gather_hidden(model.encode_image(pixels), ids, where))
+    gripper = torch.nn.functional.cross_entropy(logits[:, 6], targets[:, 6]).item()
+    once, never, often = (
+        batch_loss(model, None, replace(config, gripper_weight=weight), frames,
+                   Batch(rows, None), soft_targets(model.config, 3.0), CPU).action.item()
+        for weight in (1.0, 0.0, 4.0))
+    assert once == pytest.approx((7 * never + gripper) / 8, rel=1e-5)
+    assert often == pytest.approx((7 * never + 4 * gripper) / 11, rel=1e-5)
 
 
 def test_distillation_pulls_the_student_to_the_teachers_probabilities(tiny, demos, tmp_path):
