@@ -299,7 +299,8 @@ def sft(config: SftConfig) -> Path:
                 append_metrics(config.out / 'metrics.jsonl', {
                     'step': trainer.step, 'success_once': success,
                     'loss': float(losses.action), 'l1': float(losses.l1),
-                    'token_accuracy': float(losses.token_accuracy)})
+                    'token_accuracy': float(losses.token_accuracy),
+                    'gripper_accuracy': float(losses.gripper_accuracy)})
             averaged = None  # a copy's memory is not kept over the next step
             if due or trainer.step % config.save_every == 0:
                 trainer.save()
@@ -327,12 +328,13 @@ def _evaluate(model: Vla, tokenizer: Tokenizer, statistics: dict, config: SftCon
 
 def _log(writer: SummaryWriter, bar: tqdm, step: int, losses: Losses, norm: float) -> None:
     values = {'action': losses.action, 'auxiliary': losses.auxiliary,
-              'token_accuracy': losses.token_accuracy, 'l1': losses.l1, 'grad_norm': norm}
+              'token_accuracy': losses.token_accuracy, 'l1': losses.l1,
+              'gripper_accuracy': losses.gripper_accuracy, 'grad_norm': norm}
     for name, value in values.items():
         writer.add_scalar(f'losses/{name}', float(value), step)
     bar.set_postfix(loss=f'{float(losses.action):.3f}', aux=f'{float(losses.auxiliary):.4f}',
                     acc=f'{float(losses.token_accuracy):.3f}', l1=f'{float(losses.l1):.4f}',
-                    refresh=False)
+                    grip=f'{float(losses.gripper_accuracy):.2f}', refresh=False)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -15,6 +15,7 @@
 """Model, averaged weights and optimiser of `rlrc sft`: one step, one state on disk."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
 from itertools import product
 import math
 import time
@@ -90,13 +91,12 @@ class Trainer:
             group['lr'] = learning_rate(self.step, self.config)
         self.optimiser.zero_grad(set_to_none=True)
         device = next(iter(self._parameters.values())).device
-        sums = torch.zeros(5, device=device)
+        sums = torch.zeros(len(fields(Losses)), device=device)
         for share, compute in parts:
             losses = compute()
             (share * losses.total).backward()
             sums += share * torch.stack([
-                losses.total.detach(), losses.action, losses.auxiliary, losses.token_accuracy,
-                losses.l1]).float()
+                getattr(losses, each.name).detach() for each in fields(Losses)]).float()
         total = Losses(*ranks.add_up(sums))
         ranks.add_up_gradients(self._parameters.values())
         norm = clip_gradients(self._parameters.values(), self.config.max_grad_norm)

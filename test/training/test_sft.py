@@ -182,12 +182,17 @@ def test_the_grippers_token_counts_for_as_many_as_is_asked(tiny, demos, tmp_path
     logits = model.language_model.lm_head(
         model.gather_hidden(model.encode_image(pixels), ids, where))
     gripper = torch.nn.functional.cross_entropy(logits[:, 6], targets[:, 6]).item()
-    once, never, often = (
+    losses = [
         batch_loss(model, None, replace(config, gripper_weight=weight), frames,
-                   Batch(rows, None), soft_targets(model.config, 3.0), CPU).action.item()
-        for weight in (1.0, 0.0, 4.0))
+                   Batch(rows, None), soft_targets(model.config, 3.0), CPU)
+        for weight in (1.0, 0.0, 4.0)]
+    once, never, often = (each.action.item() for each in losses)
     assert once == pytest.approx((7 * never + gripper) / 8, rel=1e-5)
     assert often == pytest.approx((7 * never + 4 * gripper) / 11, rel=1e-5)
+    low = model.config.action.vocab_end - model.config.action.bins
+    likeliest = logits[:, 6, low:model.config.action.vocab_end].argmax(-1) + low
+    right = (likeliest == targets[:, 6]).float().mean().item()
+    assert losses[0].gripper_accuracy.item() == pytest.approx(right)
 
 
 def test_distillation_pulls_the_student_to_the_teachers_probabilities(tiny, demos, tmp_path):
