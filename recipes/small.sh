@@ -9,19 +9,19 @@ rlrc collect --episode-set put25_choice --episodes 16384 --image-size-px 192 --o
 rlrc collect --episode-set put25_choice --episodes 16384 --scatter 40 --first-seed 50000000 --image-size-px 192 --out runs/small/scatter
 
 # sft
-rlrc sft --data runs/small/collect runs/small/scatter --episode-set put25_choice --preset small --steps 60000 --batch-size 256 --learning-rate 0.0005 --warmup-steps 1000 --precision bf16 --eval-every 10000 --eval-episodes 100 --processes 8 --out runs/small/dense-first
+rlrc sft --data runs/small/collect runs/small/scatter --episode-set put25_choice --preset small --steps 60000 --batch-size 256 --learning-rate 0.0005 --warmup-steps 1000 --gripper-weight 4 --precision bf16 --eval-every 10000 --eval-episodes 100 --processes 8 --out runs/small/dense-first
 
 # collect
 rlrc collect --policy runs/small/dense-first/checkpoint --episode-set put25_choice --first-seed 2000000 --policy-steps 60 --max-steps 100 --noise-m 0.003 --noise-rad 0.02 --burst-probability 0.03 --episodes 2000 --image-size-px 192 --out runs/small/dagger
 
 # sft
-rlrc sft --data runs/small/collect runs/small/scatter runs/small/dagger --init runs/small/dense-first/checkpoint --episode-set put25_choice --preset small --steps 20000 --batch-size 256 --learning-rate 0.0003 --warmup-steps 1000 --precision bf16 --eval-every 5000 --eval-episodes 100 --processes 8 --out runs/small/dense
+rlrc sft --data runs/small/collect runs/small/scatter runs/small/dagger --init runs/small/dense-first/checkpoint --episode-set put25_choice --preset small --steps 20000 --batch-size 256 --learning-rate 0.0003 --warmup-steps 1000 --gripper-weight 4 --precision bf16 --eval-every 5000 --eval-episodes 100 --processes 8 --out runs/small/dense
 
 # prune
 rlrc prune runs/small/dense/checkpoint --data runs/small/collect runs/small/scatter runs/small/dagger --ratio 0.9 --ratio-of layer --round-to 64 --out runs/small/prune
 
 # sft
-rlrc sft --init runs/small/prune --data runs/small/collect runs/small/scatter runs/small/dagger --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/recover
+rlrc sft --init runs/small/prune --data runs/small/collect runs/small/scatter runs/small/dagger --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --gripper-weight 4 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/recover
 
 # quantize
 rlrc quantize runs/small/recover/checkpoint --data runs/small/collect --decoder int4 --vision int4 --projector int4 --group-size 64 --rounding gptq --stem --embeddings int8 --out runs/small/recover-int4
@@ -52,25 +52,25 @@ rlrc quantize runs/small/dense/checkpoint --data runs/small/collect --decoder in
 rlrc prune runs/small/dense/checkpoint --data runs/small/collect runs/small/scatter runs/small/dagger --method magnitude --ratio 0.2 --ratio-of decoder --out runs/small/magnitude-20
 
 # sft
-rlrc sft --init runs/small/magnitude-20 --data runs/small/collect runs/small/scatter runs/small/dagger --distill runs/small/dense/checkpoint --keep-statistics --keep-zeros --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/magnitude-20-sft
+rlrc sft --init runs/small/magnitude-20 --data runs/small/collect runs/small/scatter runs/small/dagger --distill runs/small/dense/checkpoint --keep-statistics --keep-zeros --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --gripper-weight 4 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/magnitude-20-sft
 
 # prune
 rlrc prune runs/small/dense/checkpoint --data runs/small/collect runs/small/scatter runs/small/dagger --method wanda --ratio 0.2 --ratio-of decoder --out runs/small/wanda-20
 
 # sft
-rlrc sft --init runs/small/wanda-20 --data runs/small/collect runs/small/scatter runs/small/dagger --distill runs/small/dense/checkpoint --keep-statistics --keep-zeros --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/wanda-20-sft
+rlrc sft --init runs/small/wanda-20 --data runs/small/collect runs/small/scatter runs/small/dagger --distill runs/small/dense/checkpoint --keep-statistics --keep-zeros --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --gripper-weight 4 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/wanda-20-sft
 
 # prune
 rlrc prune runs/small/dense/checkpoint --data runs/small/collect runs/small/scatter runs/small/dagger --method llm-pruner --ratio 0.2 --ratio-of decoder --out runs/small/llm-pruner-20
 
 # sft
-rlrc sft --init runs/small/llm-pruner-20 --data runs/small/collect runs/small/scatter runs/small/dagger --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/llm-pruner-20-sft
+rlrc sft --init runs/small/llm-pruner-20 --data runs/small/collect runs/small/scatter runs/small/dagger --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --gripper-weight 4 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/llm-pruner-20-sft
 
 # prune
 rlrc prune runs/small/dense/checkpoint --data runs/small/collect runs/small/scatter runs/small/dagger --method flap --ratio 0.2 --ratio-of decoder --out runs/small/flap-20
 
 # sft
-rlrc sft --init runs/small/flap-20 --data runs/small/collect runs/small/scatter runs/small/dagger --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/flap-20-sft
+rlrc sft --init runs/small/flap-20 --data runs/small/collect runs/small/scatter runs/small/dagger --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --gripper-weight 4 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/flap-20-sft
 
 # quantize
 rlrc quantize runs/small/recover/checkpoint --data runs/small/collect --decoder int8 --vision int8 --projector int8 --rounding nearest --stem --embeddings int8 --out runs/small/recover-int8
@@ -79,13 +79,13 @@ rlrc quantize runs/small/recover/checkpoint --data runs/small/collect --decoder 
 rlrc prune runs/small/dense/checkpoint --data runs/small/collect runs/small/scatter runs/small/dagger --keep-layers 3 --ratio 0.9 --ratio-of layer --round-to 64 --out runs/small/fewer-wider
 
 # sft
-rlrc sft --init runs/small/fewer-wider --data runs/small/collect runs/small/scatter runs/small/dagger --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/fewer-wider-sft
+rlrc sft --init runs/small/fewer-wider --data runs/small/collect runs/small/scatter runs/small/dagger --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --gripper-weight 4 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/fewer-wider-sft
 
 # prune
 rlrc prune runs/small/dense/checkpoint --data runs/small/collect runs/small/scatter runs/small/dagger --loss robot --ratio 0.9 --ratio-of layer --round-to 64 --out runs/small/robot-loss
 
 # sft
-rlrc sft --init runs/small/robot-loss --data runs/small/collect runs/small/scatter runs/small/dagger --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/robot-loss-sft
+rlrc sft --init runs/small/robot-loss --data runs/small/collect runs/small/scatter runs/small/dagger --distill runs/small/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 10000 --batch-size 256 --learning-rate 0.0003 --gripper-weight 4 --precision bf16 --eval-every 2500 --eval-episodes 100 --processes 8 --out runs/small/robot-loss-sft
 
 # evaluate
 rlrc evaluate runs/small/int8 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/small/evaluation/int8
