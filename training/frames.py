@@ -203,9 +203,9 @@ def _say_what_tells_of_no_hand(frames: Frames, data: Sequence[Path]) -> None:
     for index, path in enumerate(data):
         rows = frames.folder == index
         if not np.isnan(frames.kinds_m[rows]).all() and np.isnan(frames.hand[rows, 2]).all():
-            log.warning('%s says where things lie and not how the hand is turned and how far its '
-                        'fingers are apart, which the auxiliary head asks as well; collect it '
-                        'anew with `rlrc collect`', path)
+            log.warning('%s says where things lie and not both how the hand is turned and how far '
+                        'its fingers are apart, which the auxiliary head asks as well; collect '
+                        'it anew with `rlrc collect`', path)
 
 
 def check_sentences(sentences: int, horizon: int) -> None:

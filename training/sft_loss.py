@@ -208,7 +208,8 @@ def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, f
                 seen[back], input_ids, where[:, :-1])).float().softmax(-1)
     token_loss, action_logprobs = token_losses(
         vla, logits, targets, soft, taught, config.distill_weight)
-    counts = torch.where(is_gripper(vla, targets.shape[1], device), config.gripper_weight, 1.0)
+    gripper = is_gripper(vla, targets.shape[1], device)
+    counts = torch.where(gripper, config.gripper_weight, 1.0)
     action = (token_loss * counts).mean() / counts.mean()
 
     position = torch.zeros((), device=device)
@@ -226,7 +227,6 @@ def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, f
             (best + low_id).cpu().numpy())).to(device)
         l1 = (centers - torch.from_numpy(answers.actions).to(device)).abs().mean()
         right = (best + low_id == targets[:, :-1]).float()
-        gripper = is_gripper(vla, right.shape[1], device)
     total = action + config.auxiliary_weight * position
     return Losses(total, action.detach(), position.detach(), right.mean(), l1.float(),
-                  right[:, gripper].mean())
+                  right[:, gripper[:-1]].mean())
