@@ -36,7 +36,7 @@ from rlrc_ros.vla.checkpoint import write_folder
 from rlrc_training.command_line import run_verb
 from rlrc_training.intervals import PairedComparison
 from rlrc_training.model_card import write_card
-from rlrc_training.reporting.cells import NOT_MEASURED, OUTDATED, RowResult
+from rlrc_training.reporting.cells import Cell, NOT_MEASURED, OUTDATED, RowResult
 from rlrc_training.reporting.config import PageConfig, ReportConfig
 from rlrc_training.reporting.figures import axis_bars, learning, planes, stage_bars, strips
 from rlrc_training.reporting.kept import write_kept
@@ -65,9 +65,17 @@ FURTHER = {'ablations': ('rlrc_training.reporting.ablations', 'ablations')}
 def short_difference(each: PairedComparison) -> str:
     """Return a paired difference in points as a cell holds it."""
     low, high = (100 * bound for bound in each.interval_95)
-    few = '' if each.episodes >= MIN_EPISODES else ': too few'
-    return (f'{100 * each.difference:+.1f} ({low:+.1f} ... {high:+.1f}), p={each.mcnemar_p:.2g}, '
-            f'n={each.episodes}{few}')
+    few = '' if each.episodes >= MIN_EPISODES else f', n={each.episodes}: too few'
+    return (f'{100 * each.difference:+.1f} ({low:+.1f} ... {high:+.1f}), '
+            f'p={each.mcnemar_p:.2g}{few}')
+
+
+def short_rate(cell: Cell) -> str:
+    """Return a rate as a cell of a wide table holds it: `88 % (85-91), 442/500`."""
+    low, high = (100 * bound for bound in cell.interval)
+    few = '' if cell.enough else f'; too few: {cell.episodes} of {MIN_EPISODES}'
+    return (f'{100 * cell.rate:.0f} % ({low:.0f}-{high:.0f}), '
+            f'{cell.successes}/{cell.episodes}{few}')
 
 
 def _said(value: object, outdated: bool) -> str:
@@ -78,7 +86,7 @@ def _paper(result: RowResult) -> str:
     if result.row.paper is None:
         return '-'
     ind, ood, memory, ms = result.row.paper
-    return f'{ind:g} / {ood:g} %' + (f'; {memory:g} GB; {ms:g} ms' if memory else '')
+    return f'{ind:.0f} / {ood:.0f} %' + (f', {memory:.1f} GB, {ms:.0f} ms' if memory else '')
 
 
 def result_table(result: PipelineResult) -> Table:
@@ -88,7 +96,8 @@ def result_table(result: PipelineResult) -> Table:
         timing = each.timing
         process = timing and timing.get('process_bytes')
         rows.append((
-            each.title, _said(each.ind, each.outdated), _said(each.ood, each.outdated),
+            each.title,
+            *(_said(one and short_rate(one), each.outdated) for one in (each.ind, each.ood)),
             f'{each.file_bytes / 1e6:.2f}' if each.file_bytes else NOT_MEASURED, *(
                 _said(value, each.times_outdated) for value in (
                     f'{process / 1e6:.0f}' if process else None,
@@ -106,7 +115,8 @@ def difference_table(result: PipelineResult) -> Table:
         rows.append((each.title, *(
             '-' if each.row.name == 'dense' else _said(one and short_difference(one), outdated)
             for one in (each.ind_against_dense, each.ood_against_dense)),
-            *(_said(one, each.outdated) for one in (each.ind_at_end, each.ood_at_end)),
+            *(_said(one and short_rate(one), each.outdated)
+              for one in (each.ind_at_end, each.ood_at_end)),
             f'{each.parameters / 1e6:.2f}' if each.parameters else NOT_MEASURED))
     return Table(('', 'IND, points against dense', 'OOD, points against dense', 'IND, at the end',
                   'OOD, at the end', 'parameters, M'), rows)
@@ -128,9 +138,10 @@ def _reuse(result: PipelineResult) -> str:
 def _below_table(result: PipelineResult) -> str:
     plan, timing = result.plan, result.timing
     words = ('Success at some step of 80 (below: at the last one). IND is '
-             f'{plan["ind_set"]}, OOD {plan["ood_set"]}. How many episodes a row played is in '
-             'its cell, 12/20 for example: the first so many of the same held-out seeds. Wilson '
-             "95 % intervals; paired difference, on the n seeds that both played, by Newcombe's "
+             f'{plan["ind_set"]}, OOD {plan["ood_set"]}. '
+             "In brackets Wilson's 95 % interval; behind it of how many episodes, the first so "
+             'many of the same held-out seeds. Paired difference, on the seeds that both played, '
+             "by Newcombe's "
              f"interval and McNemar's exact test. A cell with fewer than {MIN_EPISODES} episodes "
              'says so. ')
     if timing:

@@ -169,7 +169,7 @@ def test_the_caption_says_what_rows_of_different_length_played(tmp_path):
     write_json(path, {**json.loads(path.read_text()),
                       'product': Records(folder).hashes.of_product(stage)})
     twin = report(ReportConfig(folder, tmp_path / 'out')).with_suffix('.md').read_text()
-    assert '/500 (' in twin and 'too few: 40 of 500' in twin and '499' not in twin
+    assert '), 442/500 |' in twin and '/40; too few: 40 of 500' in twin and '499' not in twin
     assert 'the first so many of the same held-out seeds' in twin and 'n=40: too few' in twin
 
 

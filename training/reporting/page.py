@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+import re
 
 STYLE = """
 body { margin: 0 auto; max-width: 1280px; padding: 28px 24px 80px; color: #1f2933;
@@ -38,6 +39,7 @@ td, th { white-space: nowrap; } td:first-child { font-weight: 600; }
 svg { max-width: 100%; height: auto; } figure { margin: 14px 0; }
 figure.pair { display: flex; flex-wrap: wrap; gap: 16px; }
 figcaption { color: #66727e; font-size: 13px; } img { display: block; max-width: 100%; }
+code { background: #f5f7f9; font: 13px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
 pre { background: #f5f7f9; padding: 12px 14px; font: 12px/1.5 ui-monospace, monospace;
   white-space: pre-wrap; overflow-wrap: anywhere; }
 .met { color: #1d7a4f; font-weight: 600; } .missed { color: #b3423f; font-weight: 600; }
@@ -104,7 +106,7 @@ def as_html(title: str, blocks: Sequence[Block]) -> str:
             case Heading(words):
                 parts.append(f'<h2>{escape(words)}</h2>')
             case Paragraph(words, small):
-                parts.append(f'<p{" class=small" if small else ""}>{escape(words)}</p>')
+                parts.append(f'<p{" class=small" if small else ""}>{_prose(words)}</p>')
             case Table(head, rows):
                 parts.append(_html_table(head, rows))
             case Charts(charts, caption):
@@ -120,6 +122,11 @@ def as_html(title: str, blocks: Sequence[Block]) -> str:
             case Code(text):
                 parts.append(f'<pre>{escape(text)}</pre>')
     return '\n'.join([*parts, '</body></html>']) + '\n'
+
+
+def _prose(words: str) -> str:
+    """Return running text, its `code` marked as such."""
+    return re.sub('`([^`]+)`', r'<code>\1</code>', escape(words))
 
 
 def _html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
