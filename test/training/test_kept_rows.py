@@ -149,7 +149,7 @@ def test_a_report_loses_no_row_of_the_file_in_its_place(first, second, tmp_path)
         twin = report(ReportConfig(second, out, 'nano', rows=rows, cards=False)).with_suffix('.md')
         after = kept_in(out / 'nano' / 'rows.json')
         assert set(after) == {*before, 'magnitude-20'} and after['rlrc'] == before['rlrc']
-        assert re.search(r'RLRC † \| \d+/500', twin.read_text())
+        assert re.search(r'RLRC † \| \d+ % .{1,12}, \d+/500', twin.read_text())
 
 
 def test_fewer_episodes_of_a_checkpoint_do_not_replace_more(first, dense, tmp_path):
@@ -160,7 +160,7 @@ def test_fewer_episodes_of_a_checkpoint_do_not_replace_more(first, dense, tmp_pa
     before = kept_in(rows)
     short = make_pipeline_folder(tmp_path / 'nano', episodes=40, dense=dense)
     twin = report(ReportConfig(short, tmp_path / 'out', cards=False)).with_suffix('.md')
-    assert re.search(r'\| RLRC \| \d+/40 ', twin.read_text())
+    assert re.search(r'\| RLRC \| \d+ % .{1,12}, \d+/40; ', twin.read_text())
     after = kept_in(rows)
     assert {name: row.results for name, row in after.items()} == {
         name: row.results for name, row in before.items()}
