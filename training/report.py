@@ -73,9 +73,8 @@ def short_difference(each: PairedComparison) -> str:
 def short_rate(cell: Cell) -> str:
     """Return a rate as a cell of a wide table holds it: `88 % (85-91), 442/500`."""
     low, high = (100 * bound for bound in cell.interval)
-    few = '' if cell.enough else f'; too few: {cell.episodes} of {MIN_EPISODES}'
     return (f'{100 * cell.rate:.0f} % ({low:.0f}-{high:.0f}), '
-            f'{cell.successes}/{cell.episodes}{few}')
+            f'{cell.successes}/{cell.episodes}{cell.caveat}')
 
 
 def _said(value: object, outdated: bool) -> str:
@@ -141,9 +140,8 @@ def _below_table(result: PipelineResult) -> str:
              f'{plan["ind_set"]}, OOD {plan["ood_set"]}. '
              "In brackets Wilson's 95 % interval; behind it of how many episodes, the first so "
              'many of the same held-out seeds. Paired difference, on the seeds that both played, '
-             "by Newcombe's "
-             f"interval and McNemar's exact test. A cell with fewer than {MIN_EPISODES} episodes "
-             'says so. ')
+             "by Newcombe's interval and McNemar's exact test. A cell with fewer than "
+             f'{MIN_EPISODES} episodes says so. ')
     if timing:
         config = timing['config']
         words += (f'Times: {timing["machine"]}, {timing["dtype"]} arithmetic where not quantised, '

@@ -53,9 +53,14 @@ class Cell:
         """Tell whether it may stand as a result."""
         return self.episodes >= MIN_EPISODES
 
+    @property
+    def caveat(self) -> str:
+        """Return what is said behind it where its episodes are too few, or nothing."""
+        return '' if self.enough else f'; too few: {self.episodes} of {MIN_EPISODES}'
+
     def __str__(self) -> str:
         """Say it with its episodes, its interval and, where that is so, that they are few."""
-        few = '' if self.enough else f'; too few: {self.episodes} of {MIN_EPISODES} episodes'
+        few = self.caveat and f'{self.caveat} episodes'
         return rate_with_interval(self.successes, self.episodes) + few
 
 
