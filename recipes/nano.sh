@@ -21,7 +21,7 @@ rlrc sft --data runs/nano/collect runs/nano/scatter runs/nano/dagger --init runs
 rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect runs/nano/scatter runs/nano/dagger --ratio 0.9 --ratio-of layer --layers 1 12 --round-to 32 --vision-ratio 0.25 --out runs/nano/prune
 
 # sft
-rlrc sft --init runs/nano/prune --data runs/nano/collect runs/nano/scatter runs/nano/dagger --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 12000 --batch-size 32 --sentences 2 --learning-rate 0.0008 --warmup-steps 100 --gripper-weight 4 --precision bf16 --eval-every 3000 --eval-episodes 60 --out runs/nano/recover
+rlrc sft --init runs/nano/prune --data runs/nano/collect runs/nano/scatter runs/nano/dagger --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 12000 --batch-size 32 --sentences 2 --learning-rate 0.0008 --warmup-steps 100 --gripper-weight 4 --token-jitter 4 --precision bf16 --eval-every 3000 --eval-episodes 60 --out runs/nano/recover
 
 # quantize
 rlrc quantize runs/nano/recover/checkpoint --data runs/nano/collect --decoder int4 --vision int4 --projector int4 --group-size 64 --rounding gptq --stem --embeddings int8 --head int4 --short-groups decoder vision projector --out runs/nano/recover-int4
@@ -52,25 +52,25 @@ rlrc quantize runs/nano/dense/checkpoint --data runs/nano/collect --decoder int4
 rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect runs/nano/scatter runs/nano/dagger --method magnitude --ratio 0.2 --ratio-of decoder --out runs/nano/magnitude-20
 
 # sft
-rlrc sft --init runs/nano/magnitude-20 --data runs/nano/collect runs/nano/scatter runs/nano/dagger --distill runs/nano/dense/checkpoint --keep-statistics --keep-zeros --episode-set put25_choice --steps 12000 --batch-size 32 --sentences 2 --learning-rate 0.0008 --warmup-steps 100 --gripper-weight 4 --precision bf16 --eval-every 3000 --eval-episodes 60 --out runs/nano/magnitude-20-sft
+rlrc sft --init runs/nano/magnitude-20 --data runs/nano/collect runs/nano/scatter runs/nano/dagger --distill runs/nano/dense/checkpoint --keep-statistics --keep-zeros --episode-set put25_choice --steps 12000 --batch-size 32 --sentences 2 --learning-rate 0.0008 --warmup-steps 100 --gripper-weight 4 --token-jitter 4 --precision bf16 --eval-every 3000 --eval-episodes 60 --out runs/nano/magnitude-20-sft
 
 # prune
 rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect runs/nano/scatter runs/nano/dagger --method wanda --ratio 0.2 --ratio-of decoder --out runs/nano/wanda-20
 
 # sft
-rlrc sft --init runs/nano/wanda-20 --data runs/nano/collect runs/nano/scatter runs/nano/dagger --distill runs/nano/dense/checkpoint --keep-statistics --keep-zeros --episode-set put25_choice --steps 12000 --batch-size 32 --sentences 2 --learning-rate 0.0008 --warmup-steps 100 --gripper-weight 4 --precision bf16 --eval-every 3000 --eval-episodes 60 --out runs/nano/wanda-20-sft
+rlrc sft --init runs/nano/wanda-20 --data runs/nano/collect runs/nano/scatter runs/nano/dagger --distill runs/nano/dense/checkpoint --keep-statistics --keep-zeros --episode-set put25_choice --steps 12000 --batch-size 32 --sentences 2 --learning-rate 0.0008 --warmup-steps 100 --gripper-weight 4 --token-jitter 4 --precision bf16 --eval-every 3000 --eval-episodes 60 --out runs/nano/wanda-20-sft
 
 # prune
 rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect runs/nano/scatter runs/nano/dagger --method llm-pruner --ratio 0.2 --ratio-of decoder --out runs/nano/llm-pruner-20
 
 # sft
-rlrc sft --init runs/nano/llm-pruner-20 --data runs/nano/collect runs/nano/scatter runs/nano/dagger --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 12000 --batch-size 32 --sentences 2 --learning-rate 0.0008 --warmup-steps 100 --gripper-weight 4 --precision bf16 --eval-every 3000 --eval-episodes 60 --out runs/nano/llm-pruner-20-sft
+rlrc sft --init runs/nano/llm-pruner-20 --data runs/nano/collect runs/nano/scatter runs/nano/dagger --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 12000 --batch-size 32 --sentences 2 --learning-rate 0.0008 --warmup-steps 100 --gripper-weight 4 --token-jitter 4 --precision bf16 --eval-every 3000 --eval-episodes 60 --out runs/nano/llm-pruner-20-sft
 
 # prune
 rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect runs/nano/scatter runs/nano/dagger --method flap --ratio 0.2 --ratio-of decoder --out runs/nano/flap-20
 
 # sft
-rlrc sft --init runs/nano/flap-20 --data runs/nano/collect runs/nano/scatter runs/nano/dagger --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 12000 --batch-size 32 --sentences 2 --learning-rate 0.0008 --warmup-steps 100 --gripper-weight 4 --precision bf16 --eval-every 3000 --eval-episodes 60 --out runs/nano/flap-20-sft
+rlrc sft --init runs/nano/flap-20 --data runs/nano/collect runs/nano/scatter runs/nano/dagger --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 12000 --batch-size 32 --sentences 2 --learning-rate 0.0008 --warmup-steps 100 --gripper-weight 4 --token-jitter 4 --precision bf16 --eval-every 3000 --eval-episodes 60 --out runs/nano/flap-20-sft
 
 # quantize
 rlrc quantize runs/nano/recover/checkpoint --data runs/nano/collect --decoder int8 --vision int8 --projector int8 --rounding nearest --stem --embeddings int8 --out runs/nano/recover-int8
@@ -79,13 +79,13 @@ rlrc quantize runs/nano/recover/checkpoint --data runs/nano/collect --decoder in
 rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect runs/nano/scatter runs/nano/dagger --keep-layers 3 --ratio 0.9 --ratio-of layer --layers 1 12 --round-to 32 --vision-ratio 0.25 --out runs/nano/fewer-wider
 
 # sft
-rlrc sft --init runs/nano/fewer-wider --data runs/nano/collect runs/nano/scatter runs/nano/dagger --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 12000 --batch-size 32 --sentences 2 --learning-rate 0.0008 --warmup-steps 100 --gripper-weight 4 --precision bf16 --eval-every 3000 --eval-episodes 60 --out runs/nano/fewer-wider-sft
+rlrc sft --init runs/nano/fewer-wider --data runs/nano/collect runs/nano/scatter runs/nano/dagger --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 12000 --batch-size 32 --sentences 2 --learning-rate 0.0008 --warmup-steps 100 --gripper-weight 4 --token-jitter 4 --precision bf16 --eval-every 3000 --eval-episodes 60 --out runs/nano/fewer-wider-sft
 
 # prune
 rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect runs/nano/scatter runs/nano/dagger --loss robot --ratio 0.9 --ratio-of layer --layers 1 12 --round-to 32 --vision-ratio 0.25 --out runs/nano/robot-loss
 
 # sft
-rlrc sft --init runs/nano/robot-loss --data runs/nano/collect runs/nano/scatter runs/nano/dagger --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 12000 --batch-size 32 --sentences 2 --learning-rate 0.0008 --warmup-steps 100 --gripper-weight 4 --precision bf16 --eval-every 3000 --eval-episodes 60 --out runs/nano/robot-loss-sft
+rlrc sft --init runs/nano/robot-loss --data runs/nano/collect runs/nano/scatter runs/nano/dagger --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 12000 --batch-size 32 --sentences 2 --learning-rate 0.0008 --warmup-steps 100 --gripper-weight 4 --token-jitter 4 --precision bf16 --eval-every 3000 --eval-episodes 60 --out runs/nano/robot-loss-sft
 
 # evaluate
 rlrc evaluate runs/nano/int8 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/int8

@@ -270,7 +270,7 @@ def sft(config: SftConfig) -> Path:
             rng = np.random.default_rng([config.seed, trainer.step])
             rows = draw(frames, config, rng)
             generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-            batch = Batch.draw(rows, config, generator)
+            batch = Batch.draw(rows, config, model.config, generator)
             model.train()
             # In one piece: the sentences of a picture stay with it.
             mine = np.array_split(np.arange(len(rows)), ranks.world_size())[ranks.rank()]

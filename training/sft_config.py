@@ -74,6 +74,9 @@ class SftConfig:
     gripper_weight: float = 1.0
     """How many tokens the gripper's counts for in the action loss; of eight it is the one that
     lets go, and the soft targets of the rest drown it in a small policy."""
+    token_jitter: float = 0.0
+    """Standard deviation, in bins, of what is added to the action tokens that are read, not to
+    those that are asked for: answers of one image then do not hang on each other's very bins."""
     auxiliary_weight: float = 2.0
     """Weight of the auxiliary losses, of where things are; 0 leaves the head away."""
     augmentation: Literal['colour', 'openvla'] = 'colour'
@@ -127,7 +130,8 @@ class SftConfig:
         for name in ('steps', 'batch_size', 'sentences', 'eval_every', 'save_every', 'processes'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
-        for name in ('lora_rank', 'distill_weight', 'action_horizon', 'gripper_weight'):
+        for name in ('lora_rank', 'distill_weight', 'action_horizon', 'gripper_weight',
+                     'token_jitter'):
             if getattr(self, name) < 0:
                 raise ValueError(f'{name} must be 0 or more, got {getattr(self, name)}')
         if not 1 <= self.accumulate <= self.batch_size:

@@ -80,10 +80,13 @@ class Batch:
     """What augmentation drew for each row, along the dimension that counts rows."""
     chance: torch.Tensor | None = None
     """(batch_size, 2) in [0, 1): which things the auxiliary head is asked for."""
+    shifts: torch.Tensor | None = None
+    """(batch_size, A) whole bins by which the action tokens that are read are moved."""
 
     @classmethod
-    def draw(cls, rows: np.ndarray, config: SftConfig, generator: torch.Generator) -> 'Batch':
-        """Draw what augmentation does to each row, and what is asked of it."""
+    def draw(cls, rows: np.ndarray, config: SftConfig, vla: VlaConfig,
+             generator: torch.Generator) -> 'Batch':
+        """Draw what augmentation does to each row, what is asked of it, and what it misreads."""
         changes = None
         if config.augmentation == 'openvla':
             changes = openvla_factors(len(rows), generator)
@@ -92,7 +95,11 @@ class Batch:
         chance = None
         if config.auxiliary_weight:
             chance = torch.rand((len(rows), 2), generator=generator)
-        return cls(rows, changes, chance)
+        shifts = None
+        if config.token_jitter:
+            drawn = torch.randn((len(rows), vla.action_tokens), generator=generator)
+            shifts = (drawn * config.token_jitter).round().long()
+        return cls(rows, changes, chance, shifts)
 
     def part(self, which: np.ndarray) -> 'Batch':
         """Return some of the rows with what was drawn for them."""
@@ -100,7 +107,8 @@ class Batch:
         if changes is not None:
             changes = changes[which] if changes.dim() == 2 else changes[:, which]
         chance = None if self.chance is None else self.chance[which]
-        return Batch(self.rows[which], changes, chance)
+        shifts = None if self.shifts is None else self.shifts[which]
+        return Batch(self.rows[which], changes, chance, shifts)
 
     def pictures(self, frames: Frames) -> torch.Tensor:
         """Return the changed images uint8 (B, H, W, 3) that the rows are about."""
@@ -127,6 +135,21 @@ def teacher_forced(answers: Answers, prompts: Sequence[tuple[int, ...]],
     count = vla.action_tokens + 1
     where = lengths[:, None] - count + torch.arange(count)[None]
     return input_ids, where, input_ids.gather(1, where)
+
+
+def misread(vla: VlaConfig, input_ids: torch.Tensor, where: torch.Tensor,
+            shifts: torch.Tensor) -> torch.Tensor:
+    """
+    Return input_ids (B, T) with the action tokens moved by `shifts` (B, A) bins, within the bins.
+
+    What a policy reads of its own answer is its own: drawn, or rounded to 4 bits, a few bins off
+    the demonstrated ones. Taught with those alone, a small one takes a very bin of a turn for a
+    sign that the hand is closed, and lets go where it errs.
+    """
+    places = where[:, :-1]  # without the end token's
+    low_id = vla.action.vocab_end - vla.action.bins
+    moved = (input_ids.gather(1, places) + shifts).clamp(low_id, vla.action.vocab_end - 1)
+    return input_ids.scatter(1, places, moved)
 
 
 def wanted_bins(vla: VlaConfig, bins: torch.Tensor, soft: torch.Tensor) -> torch.Tensor:
@@ -195,9 +218,12 @@ def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, f
     pixels = pixels.to(next(model.parameters()).dtype)
     input_ids, where, targets = (
         each.to(device) for each in teacher_forced(answers, frames.prompts, vla))
+    read_ids = input_ids
+    if batch.shifts is not None:
+        read_ids = misread(vla, input_ids, where, batch.shifts.to(device))
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == 'bf16'):
         patches = model.encode_image(pixels)  # (P, patches, E)
-        hidden = model.gather_hidden(patches[back], input_ids, where)  # (B, K, E)
+        hidden = model.gather_hidden(patches[back], read_ids, where)  # (B, K, E)
         logits = model.language_model.lm_head(hidden)
     taught = None
     if teacher is not None:

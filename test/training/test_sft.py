@@ -34,7 +34,7 @@ from rlrc_training.oft import oft_loss, OftBatch
 from rlrc_training.presets import preset
 from rlrc_training.sft import open_model, open_teacher, sft
 from rlrc_training.sft_config import SftConfig
-from rlrc_training.sft_loss import Batch, batch_loss, soft_targets, teacher_forced
+from rlrc_training.sft_loss import Batch, batch_loss, soft_targets, teacher_forced, token_losses
 from rlrc_training.trainer import Trainer
 from safetensors.torch import load_file
 from tiny_vla import DATASET, make_tiny_checkpoint
@@ -193,6 +193,43 @@ def test_the_grippers_token_counts_for_as_many_as_is_asked(tiny, demos, tmp_path
     likeliest = logits[:, 6, low:model.config.action.vocab_end].argmax(-1) + low
     right = (likeliest == targets[:, 6]).float().mean().item()
     assert losses[0].gripper_accuracy.item() == pytest.approx(right)
+
+
+def test_tokens_that_are_read_are_moved_and_those_asked_for_are_not(tiny, demos, tmp_path):
+    """The loss of hand-moved inputs under the old targets; a teacher reads the true ones."""
+    config = _config(demos, tmp_path, init=tiny, token_jitter=9.0, distill=tiny,
+                     keep_statistics=True, dataset_name=DATASET)
+    model, tokenizer, statistics, _ = open_model(config, CPU)
+    frames, _ = load_frames(config, model.config, tokenizer, statistics)
+    vla, rows, soft = model.config, np.arange(6), soft_targets(model.config, 0.0)
+    low, high = vla.action.vocab_end - vla.action.bins, vla.action.vocab_end - 1
+    drawn = Batch.draw(np.repeat(rows, 200), config, vla, torch.Generator().manual_seed(0)).shifts
+    assert drawn.float().std().item() == pytest.approx(9.0, rel=0.03)
+    assert abs(drawn.float().mean().item()) < 0.5
+    shifts = drawn[:6] * 20  # beyond the bins at both ends
+    ids, where, targets = teacher_forced(frames.answers(rows), frames.prompts, vla)
+    moved = ids.clone()
+    for row in range(6):
+        for place, shift in zip(where[row, :-1], shifts[row]):
+            moved[row, place] = min(max(int(ids[row, place] + shift), low), high)
+    assert {low, high} <= set(moved.flatten().tolist())
+    with torch.no_grad():
+        pixels = to_pixels(torch.from_numpy(frames.images[:6]), vla.towers)
+        patches = model.encode_image(pixels)
+        logits = model.language_model.lm_head(model.gather_hidden(patches, moved, where))
+        taught = model.action_logits(
+            model.gather_hidden(patches, ids, where[:, :-1])).float().softmax(-1)
+        expected = token_losses(vla, logits, targets, soft, taught, config.distill_weight)[0]
+        teacher = open_teacher(config, model, tokenizer, statistics, CPU)
+        batch = Batch(rows, None, shifts=shifts)
+        whole = batch_loss(model, None, config, frames, batch, soft, CPU, teacher)
+        halves = [batch_loss(model, None, config, frames, batch.part(each), soft, CPU, teacher)
+                  for each in (rows[:3], rows[3:])]
+        still = batch_loss(model, None, config, frames, Batch(rows, None), soft, CPU, teacher)
+    assert whole.action.item() == pytest.approx(expected.mean().item(), rel=1e-5)
+    assert np.mean([each.action.item() for each in halves]) == pytest.approx(
+        whole.action.item(), rel=1e-5)
+    assert still.action.item() != pytest.approx(whole.action.item(), rel=1e-5)
 
 
 def test_distillation_pulls_the_student_to_the_teachers_probabilities(tiny, demos, tmp_path):

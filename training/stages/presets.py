@@ -117,7 +117,8 @@ SETTINGS: dict[str, Settings] = {
                'vision_ratio': 0.25},
         recover={**CHOICE, 'steps': 12_000, 'batch_size': 32, 'sentences': 2,
                  'learning_rate': 8e-4, 'warmup_steps': 100, 'gripper_weight': 4,
-                 'precision': 'bf16', 'eval_every': 3000, 'eval_episodes': 60},
+                 'token_jitter': 4, 'precision': 'bf16', 'eval_every': 3000,
+                 'eval_episodes': 60},
         # 160 samples a minibatch. Small, even steps: a small policy wavers at 1e-4.
         rl={**CHOICE, 'total_timesteps': 76_800, 'num_envs': 16, 'num_steps': 80,
             'num_minibatches': 8, 'update_epochs': 2, 'learning_rate': 5e-5, 'anneal_lr': True,
