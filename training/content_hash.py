@@ -29,7 +29,7 @@ RECORDS, MEMORY = 'pipeline', 'hashes.cache'
 BEGUN, DONE = 'begun', 'done'
 """States of a record."""
 BESIDE = ('provenance.json', 'README.md', 'collection.json', 'pruning.json', 'pruning.png',
-          'fidelity.json', 'fidelity.md')
+          'fidelity.json', 'fidelity.md', 'metrics.jsonl')
 """Files in a product that tell of it and change nothing for who reads it."""
 
 

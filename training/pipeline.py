@@ -26,17 +26,19 @@ changed is done again and why is said. Everything lies in OUT:
     pipeline/STAGE.json, .log options, hashes, seconds outdated/STAGE/    what was done again
 
     rlrc pipeline nano --dense runs/dense/checkpoint --data runs/demos     with what you have
+    rlrc pipeline nano --dense DIR --given rl=DIR quantize=DIR             measures these
     rlrc pipeline nano --rows chain --episodes 100        RLRC's own rows alone, fewer episodes
     rlrc pipeline nano --set rl.total_timesteps=200000 quantize.vision=int8
 """
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 import signal
 import sys
 
 from rich.console import Console
-from rlrc_ros.vla.checkpoint import inspect, refuse_quantized
+from rlrc_ros.vla.checkpoint import CheckpointSummary, inspect, refuse_quantized
 from rlrc_ros.vla.config import ConfigError, VlaConfig
 from rlrc_sim.suites import check_ready
 from rlrc_training.byte_table import check_group_size
@@ -78,6 +80,7 @@ def check_given(config: PipelineConfig, stages: list[Stage]) -> None:
         summary = refuse_quantized(inspect(config.dense), 'the pipeline')
         check_stage(summary)
         vla = summary.config
+        check_descent(summary, config.products)
     elif config.init is not None:
         vla = refuse_quantized(inspect(config.init), 'the pipeline').config
     for stage in stages:
@@ -101,7 +104,37 @@ def check_given(config: PipelineConfig, stages: list[Stage]) -> None:
                 asked.decoder, asked.head, asked.vision, asked.projector}:
             from rlrc_ros.vla import bitsandbytes_ops  # noqa: F401  (missing: says what to type)
     if vla is not None:
-        check_groups(stages, vla)
+        given = {folder: inspect(folder).config for folder in config.products.values()}
+        for shape, some in by_shape(stages, vla, given):
+            check_groups(some, shape)
+
+
+def check_descent(dense: CheckpointSummary, given: Mapping[str, Path]) -> None:
+    """
+    Refuse a given checkpoint that was not made from the dense policy.
+
+    :raises ValueError: no checkpoint, or its provenance.json begins with other stages
+    """
+    first = list(dense.provenance.get('stages', ()))
+    for stage, folder in given.items():
+        theirs = inspect(folder).provenance.get('stages', ())
+        if list(theirs[:len(first)]) != first or len(theirs) == len(first):
+            raise ValueError(f'given {stage}={folder}: its provenance.json does not go on from '
+                             f'the stages of {dense.folder}, so it is no row beside that policy; '
+                             'give --dense the one that it was made from')
+
+
+def by_shape(stages: list[Stage], vla: VlaConfig, given: Mapping[Path, VlaConfig]
+             ) -> list[tuple[VlaConfig, list[Stage]]]:
+    """Return the stages by the shape that they begin with: the dense policy's, or a given one."""
+    def reads(stage: Stage) -> set[Path]:
+        makers = _ancestors(stage, stages)
+        return {folder for each in stages if each is stage or each.name in makers
+                for folder in each.inputs.values()}
+
+    return [(vla, [each for each in stages if given.keys().isdisjoint(reads(each))]),
+            *((shape, [each for each in stages if folder in reads(each)])
+              for folder, shape in given.items())]
 
 
 def check_groups(stages: list[Stage], vla: VlaConfig, pruned: Stage | None = None) -> None:
@@ -213,6 +246,7 @@ def pipeline(config: PipelineConfig, run: Run = in_child,
             'ind_set': settings.ind_set, 'ood_set': settings.ood_set,
             'axes': settings.axes, 'episodes': config.episodes,
             'command': _command_of(config), 'dense': order.dense, 'data': order.data,
+            'given': {name: str(each) for name, each in order.given.items()},
             'stages': [{'name': each.name, 'verb': each.verb, 'out': str(each.out),
                         'product': str(each.product), 'command': each.command,
                         'inputs': {name: str(folder) for name, folder in each.inputs.items()}}

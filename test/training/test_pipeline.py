@@ -21,9 +21,11 @@ import json
 import os
 from pathlib import Path
 import re
+import shutil
 import subprocess
 import time
 
+from pipeline_folder import write_results
 import pytest
 from rich.console import Console
 from rlrc_ros.vla.checkpoint import inspect
@@ -421,6 +423,9 @@ def test_two_pipelines_in_one_folder_are_refused(config):
     ({'rows': ('best',)}, "row 'best' is not known; there are: all, chain, dense"),
     ({'episodes': 0}, 'at least 1'), ({'axis_episodes': -1}, 'at least'),
     ({'preset': 'openvla-7b', 'dense': None}, 'give --init FOLDER'),
+    ({'given': ('polish=x',)}, "'polish=x' is not STAGE=DIR; the stages are: int8, nf4"),
+    ({'given': ('rl',)}, "'rl' is not STAGE"), ({'given': ('dense=x',)}, 'is --dense x'),
+    ({'given': ('rl=x',), 'dense': None}, 'given rl=x wants --dense FOLDER'),
     ({'settings': ('ratio=3',)}, 'not STAGE.OPTION=VALUE, for example')])
 def test_a_wrong_option_is_refused(config, change, words):
     """By its name, with what is valid."""
@@ -479,6 +484,46 @@ def test_a_dense_policy_that_is_none_is_refused(config, tmp_path):
             check_given(asked, make_plan(asked.order))
     with pytest.raises(ValueError, match='no demonstrations in'):
         said(replace(config, data=(tmp_path,)))
+
+
+def test_a_checkpoint_that_is_given_is_measured_and_not_made(config, tmp_path):
+    """No stage makes it, what goes on from it reads it, and its shape is looked at first."""
+    said(config)
+    pruned = Path(shutil.copytree(config.folder / 'prune', tmp_path / 'mine'))
+    asked = replace(config, out=tmp_path / 'other', given=(f'prune={pruned}',),
+                    only='evaluate-pruned')
+
+    def played(stage, log, tell) -> int:
+        write_results(stage, 0.5, range(20), 0)
+        return 0
+    said(asked, played)
+    said(replace(asked, only='report'))
+    assert 'prune' not in [each.name for each in make_plan(asked.order)]
+    assert not (asked.folder / 'prune').exists()
+    record = json.loads((asked.folder / 'pipeline' / 'evaluate-pruned.json').read_text())
+    assert record['folders']['checkpoint'] == str(pruned)
+    page = (asked.results / 'other.md').read_text()
+    assert f'Given: the dense policy {config.dense}, the checkpoint {pruned} of prune' in page
+    assert re.findall(r'\| given (\d) ', page) == ['1', '2'], 'dense and prune, each once'
+    assert len(inspect(pruned).provenance['stages']) == 2
+    recovered = {each.name: each for each in make_plan(replace(asked, rows=('rlrc',)).order)}
+    assert recovered['recover'].inputs['init'] == pruned and 'prune' not in recovered
+    with pytest.raises(ValueError, match='stage quantize would fail: group_size 256 does not'):
+        said(replace(asked, rows=('rlrc-4bit',), only='',
+                     settings=('int4.group_size=256',)))
+
+
+def test_a_given_checkpoint_of_another_dense_policy_is_refused(config, tmp_path):
+    """By its provenance; so is a folder that is none, or that nothing was done to."""
+    said(config)
+    other = make_tiny_checkpoint(tmp_path / 'other_dense')
+    (other / 'provenance.json').write_text(json.dumps({'stages': [{'name': 'sft', 'seed': 3}]}))
+    for dense, folder, words in ((other, config.folder / 'prune', 'does not go on from'),
+                                 (config.dense, config.dense, 'does not go on from'),
+                                 (config.dense, tmp_path / 'none', 'no checkpoint folder')):
+        asked = replace(config, dense=dense, given=(f'prune={folder}',))
+        with pytest.raises(ValueError, match=words):
+            check_given(asked, make_plan(asked.order))
 
 
 def test_a_record_that_is_cut_short_is_named(config):

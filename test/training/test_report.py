@@ -227,8 +227,8 @@ def test_a_dense_policy_that_was_given_is_told_of_too(tmp_path):
     row = read_pipeline(folder).row('dense')
     assert row.timing is None and row.file_bytes == inspect(dense).weight_bytes
     assert page.index('rlrc sft --data a\nrlrc sft --data a b\nrlrc rl') < page.index('rlrc prune')
-    for words in ('| given: dense 1 | sft | 20 min |  | given | abc |',
-                  '| given: dense 2 | sft | 10 min |', '| given: dense 3 | rl | not told |',
+    for words in ('| given 1 | sft | 20 min |  | given | abc |',
+                  '| given 2 | sft | 10 min |', '| given 3 | rl | not told |',
                   'with what was given, each until', 'curve_dense.svg',
                   f'Given: the dense policy {dense} and the demonstrations'):
         assert words in page, words

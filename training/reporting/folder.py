@@ -91,11 +91,17 @@ class PipelineFolder:
         given = self.plan.get('dense')
         return Path(given) if given and 'dense' not in self._stages else None
 
+    def given_products(self) -> dict[str, Path]:
+        """Return every checkpoint that was given, the dense policy first, by its like's stage."""
+        dense = self.given_policy()
+        return ({'dense': dense} if dense else {}) | {
+            name: Path(each) for name, each in self.plan.get('given', {}).items()}
+
     def product(self, stage: str) -> Path | None:
         """Return the folder of the checkpoint that a stage makes, or that was given for it."""
         if stage in self._stages:
             return Path(self._stages[stage]['product'])
-        return self.given_policy() if stage == 'dense' else None
+        return self.given_products().get(stage)
 
     def content(self, stage: str) -> str | None:
         """

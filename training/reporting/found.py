@@ -99,7 +99,7 @@ def to_keep(folder: PipelineFolder, name: str, here: Found, kept: KeptRow | None
     stages = [kept_stage(folder.records[each]) for each in (
         *folder.stages_of(f'{verb}-{name}' for verb, measured in verbs.items() if measured),
         *([folder.timed_by()] if here.timing else ()))]
-    update = ppo_kept(folder) if 'rl' in [each['name'] for each in stages] else None
+    update = ppo_kept(folder) if ROWS[name].group == 'rlrc' else None
     size = here.size or here.timing or {}
     if here.results:
         machine = folder.records[f'evaluate-{name}']['machine']
@@ -120,7 +120,7 @@ def kept_stage(record: dict) -> dict:
 
 def ppo_kept(folder: PipelineFolder) -> int | None:
     """Return the update of PPO whose policy lies there; 0: the one that it began with."""
-    made = stages_by(folder.outs['rl'] / 'checkpoint') if 'rl' in folder.outs else ()
+    made = stages_by(folder.product('rl'))
     return made[-1].get('update') if made else None
 
 

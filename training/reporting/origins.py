@@ -67,7 +67,7 @@ def wall_clock_table(result: PipelineResult) -> Table:
     rows = []
     for number, stage in enumerate(result.given, 1):
         seconds = _given_seconds(stage)
-        rows.append((f'given: dense {number}', stage.get('name', ''),
+        rows.append((f'given {number}', stage.get('name', ''),
                      'not told' if seconds is None else in_words(seconds), '', 'given',
                      stage.get('commit', '')))
     rows += [(name, record['verb'], in_words(record['seconds']), str(record['starts']),
@@ -92,8 +92,9 @@ def _commits(record: dict) -> str:
 def commands(result: PipelineResult) -> Code:
     """Return the plain commands, those of a given policy before the pipeline's own."""
     given = [each['command'] for each in result.given if each.get('command')]
-    lines = [f'# {result.plan["dense"]} was given; its provenance.json says:', *given,
-             '# and from it:'] if given else []
+    folders = [result.plan['dense'], *result.plan.get('given', {}).values()]
+    lines = [f'# {", ".join(folders)}: given; by their provenance.json:', *given,
+             '# and from them:'] if given else []
     own = dict.fromkeys(each['command'] for each in result.plan['stages'])
     kept = dict.fromkeys(each['command'] for each in _kept_stages(result)
                          if each['command'] not in own)
@@ -106,9 +107,11 @@ def commands(result: PipelineResult) -> Code:
 def given_in_words(plan: dict) -> str:
     """Return in words what the pipeline was given, as part of a sentence."""
     parts = [f'the dense policy {plan["dense"]}'] if plan.get('dense') else []
+    parts += [f'the checkpoint {folder} of {stage}'
+              for stage, folder in plan.get('given', {}).items()]
     if plan.get('data'):
         parts.append(f'the demonstrations {", ".join(plan["data"])}')
-    return f' Given: {" and ".join(parts)}.' if parts else ''
+    return f' Given: {", ".join(parts)}.' if parts else ''
 
 
 def machines(result: PipelineResult) -> Table:

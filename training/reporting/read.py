@@ -37,7 +37,7 @@ from rlrc_training.reporting.found import (
     to_keep,
 )
 from rlrc_training.reporting.goals import Goal, goals
-from rlrc_training.reporting.kept import KeptRow, read_files
+from rlrc_training.reporting.kept import KeptRow, once, read_files
 from rlrc_training.table_rows import ROWS
 
 
@@ -56,7 +56,7 @@ class PipelineResult:
     strips: dict[str, dict[str, dict]]
     """Row → `SET_SEED` → what strips.json says, with the picture's `path`."""
     given: tuple[dict, ...] = ()
-    """Stages of a dense policy that was given, as its provenance.json has them."""
+    """Stages of the checkpoints that were given, as their provenance.json have them."""
     ppo_kept: int | None = None
     """The update of PPO whose policy was kept; 0: the one that it began with."""
     dense: str | None = None
@@ -117,6 +117,11 @@ def _row(plan: dict, name: str, found: Found, dense: dict | None) -> RowResult:
         found.turns, found.kept)
 
 
+def _curve_of(given: Path) -> list[dict]:
+    """Return the learning curve of a given checkpoint: in its folder, or where sft wrote it."""
+    return read_lines(given / 'metrics.jsonl') or read_lines(given.parent / 'metrics.jsonl')
+
+
 def read_pipeline(path: Path, allowed: Sequence[str] = (),
                   kept_in: Sequence[Path] = ()) -> PipelineResult:
     """
@@ -145,9 +150,9 @@ def read_pipeline(path: Path, allowed: Sequence[str] = (),
     rows = tuple(_row(folder.plan, name, found, dense) for name, found in every.items())
     curves = {name: lines for name, out in folder.outs.items()
               if (lines := read_lines(out / 'metrics.jsonl'))}
-    given = folder.given_policy()
-    if given is not None and (lines := read_lines(given.parent / 'metrics.jsonl')):
-        curves = {'dense': lines, **curves}
+    given = folder.given_products()
+    curves = {name: lines for name, each in given.items()
+              if (lines := _curve_of(each))} | curves
     strips = {}
     for name in ('dense', 'rlrc'):
         where = path / 'evaluation' / name / 'strips'
@@ -159,6 +164,7 @@ def read_pipeline(path: Path, allowed: Sequence[str] = (),
     update = next((written[name].ppo_kept for name in ('rlrc', 'rlrc-4bit') if name in written),
                   None)
     return PipelineResult(path, folder.plan, folder.records, rows, goals(rows), timing, curves,
-                          strips, stages_by(given),
+                          strips, tuple(once(
+                              stage for each in given.values() for stage in stages_by(each))),
                           ppo_kept(folder) if update is None else update, policy, turns,
                           kept, written)

@@ -27,7 +27,7 @@ from rlrc_training.reporting.kept import check_there, KeptRow, read_kept
 from rlrc_training.stages.order import Order
 from rlrc_training.stages.plan import INPUTS
 from rlrc_training.stages.presets import SETTINGS
-from rlrc_training.table_rows import choose_rows
+from rlrc_training.table_rows import choose_rows, ROWS
 import tyro
 
 PATHS = (*INPUTS, 'warm_start', 'token_ids', 'rows', 'notes')
@@ -69,6 +69,9 @@ class PipelineConfig:
     """Dense policy that you have; none: it is trained."""
     init: Path | None = None
     """Checkpoint that the dense policy is trained from."""
+    given: Annotated[tuple[str, ...], tyro.conf.arg(metavar='STAGE=DIR ...')] = ()
+    """Checkpoints of other stages that you have, made from --dense: rl=DIR quantize=DIR, for
+    example. They are measured, not made again."""
     rows: tuple[str, ...] = ('all',)
     """Rows of the table: `all`, `chain` (RLRC's own stages), or their names."""
     keep: Path | None = None
@@ -119,7 +122,10 @@ class PipelineConfig:
         if self.preset == 'openvla-7b' and not (self.init or self.dense):
             raise ValueError('preset openvla-7b starts from weights that you have: give --init '
                              'FOLDER (an official OpenVLA), or --dense FOLDER (fine-tuned)')
-        self.overrides  # made here for its own bounds
+        self.overrides, self.products  # made here for their own bounds
+        if self.given and self.dense is None:
+            raise ValueError(f'given {self.given[0]} wants --dense FOLDER, the policy that it was '
+                             'made from')
         for name in ('out', 'dense', 'init', 'results', 'keep'):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, usual(getattr(self, name)))
@@ -149,6 +155,21 @@ class PipelineConfig:
         return found
 
     @property
+    def products(self) -> dict[str, Path]:
+        """Return the given checkpoints by the stage that makes their like."""
+        names = list(dict.fromkeys(row.stage for row in ROWS.values() if row.stage != 'dense'))
+        found = {}
+        for each in self.given:
+            stage, equals, folder = each.partition('=')
+            if stage == 'dense':
+                raise ValueError(f'given {each!r}: the dense policy is --dense {folder}')
+            if not (equals and folder) or stage not in names:
+                raise ValueError(f'given {each!r} is not STAGE=DIR; the stages are: '
+                                 f'{", ".join(names)}')
+            found[stage] = usual(Path(folder))
+        return found
+
+    @property
     def folder(self) -> Path:
         """Return where everything lies."""
         return self.out or Path('runs') / self.preset
@@ -167,6 +188,7 @@ class PipelineConfig:
         kept = {name: row for name, row in kept.items() if not self._has_played(row)}
         return Order(
             self.preset, self.folder, choose_rows(self.rows), self.results, self.data, self.dense,
-            self.init, self.episodes, self.axis_episodes, self.strips, self.overrides,
-            self.allow_commit, {'device': self.device, 'processes': self.processes,
-                                'threads': self.threads}, self.keep, kept)
+            self.init, self.products, self.episodes, self.axis_episodes, self.strips,
+            self.overrides, self.allow_commit, {
+                'device': self.device, 'processes': self.processes, 'threads': self.threads},
+            self.keep, kept)

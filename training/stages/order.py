@@ -40,6 +40,8 @@ class Order:
     """A dense policy that is there; none: it is trained."""
     init: Path | None = None
     """What the dense policy is trained from."""
+    given: dict[str, Path] = field(default_factory=dict)
+    """Checkpoints of other stages that are there, made from `dense`."""
     episodes: int = 500
     axis_episodes: int = 100
     strips: int = 3

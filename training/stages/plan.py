@@ -163,6 +163,8 @@ class _Plan:
 
     def make(self, name: str) -> Path:
         """Add what a row's checkpoint needs, once; return its folder."""
+        if name in self.order.given:
+            return self.order.given[name]
         if name in self.products:
             return self.products[name]
         if name == 'dense-first':
