@@ -230,7 +230,7 @@ def test_a_dense_policy_that_was_given_is_told_of_too(tmp_path):
     for words in ('| given 1 | sft | 20 min |  | given | abc |',
                   '| given 2 | sft | 10 min |', '| given 3 | rl | not told |',
                   'with what was given, each until', 'curve_dense.svg',
-                  f'Given: the dense policy {dense} and the demonstrations'):
+                  f'Given: the dense policy {dense}, the demonstrations'):
         assert words in page, words
     assert str(row.ind) in (dense / 'README.md').read_text()
 
