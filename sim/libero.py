@@ -199,6 +199,10 @@ class LiberoPool:
         arrived = wait(list(pipes.values()), timeout_s)
         return [index for index, pipe in pipes.items() if pipe in arrived]
 
+    def at_work(self, index: int) -> int:
+        """Return which world a process that has ended was serving: it has but one."""
+        return index
+
     def revive(self, index: int) -> list[int]:
         """Put a new world in the place of one whose process has ended; return its index."""
         self._end(self._workers[index])

@@ -23,6 +23,7 @@ through anonymous pipes between a parent and the children that it started itself
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+import ctypes
 from dataclasses import dataclass, field
 import logging
 import multiprocessing
@@ -72,11 +73,21 @@ class EpisodeResult:
     """Images (H, W, 3) uint8 when the run was asked to keep them."""
     object_name: str = ''
     """What the episode's object is called, however the instruction puts it."""
+    crashed: bool = False
+    """The simulator crashed in it, time and again; it counts as failed."""
 
 
-def _serve(pipes: list[Connection], image_size_px: tuple[int, int], control: str,
-           episode_set: str, proprio_layout: str) -> None:
-    """Run one world a pipe in a child process until a pipe closes or `None` arrives."""
+NOBODY = -1
+"""What a process says that works for none of its worlds."""
+
+
+def _serve(pipes: list[Connection], at_work: ctypes.c_int, image_size_px: tuple[int, int],
+           control: str, episode_set: str, proprio_layout: str) -> None:
+    """
+    Run one world a pipe in a child process until a pipe closes or `None` arrives.
+
+    :param at_work: shared; which of the pipes is being served, for whoever outlives a crash
+    """
     import torch  # the child's own thread setting must come before any of its torch work
     torch.set_num_threads(1)
     pipe = pipes[0]
@@ -87,12 +98,15 @@ def _serve(pipes: list[Connection], image_size_px: tuple[int, int], control: str
             pipe.send(('answer', os.getpid()))
         while True:
             for pipe in wait(pipes):
+                at_work.value = pipes.index(pipe)
                 if (message := pipe.recv()) is None:
                     for world in worlds.values():
                         world.close()
                     return
                 verb, *arguments = message
-                pipe.send(('answer', getattr(worlds[pipe], verb)(*arguments)))
+                answer = getattr(worlds[pipe], verb)(*arguments)
+                at_work.value = NOBODY
+                pipe.send(('answer', answer))
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         pass
     except Exception:
@@ -121,6 +135,7 @@ class WorldPool:
         self._arguments = (tuple(image_size_px), control, episode_set, proprio_layout)
         self._pipes: list[Connection | None] = [None] * count
         self._processes: list[BaseProcess | None] = [None] * min(processes or count, count)
+        self._at_work = [self._context.RawValue('i', NOBODY) for _ in self._processes]
         for process in range(len(self._processes)):
             self._start(process)
         for index in range(count):
@@ -131,13 +146,21 @@ class WorldPool:
 
     def _start(self, process: int) -> None:
         ends = [self._context.Pipe() for _ in self._worlds_of(process)]
+        self._at_work[process].value = NOBODY
         started = self._context.Process(
-            target=_serve, args=([theirs for _, theirs in ends], *self._arguments), daemon=True)
+            target=_serve, daemon=True,
+            args=([theirs for _, theirs in ends], self._at_work[process], *self._arguments))
         started.start()
         self._processes[process] = started
         for index, (ours, theirs) in zip(self._worlds_of(process), ends):
             theirs.close()
             self._pipes[index] = ours
+
+    def at_work(self, index: int) -> int | None:
+        """Return which world a process that has ended was serving, given one of its worlds."""
+        process = index % len(self._processes)
+        place = self._at_work[process].value
+        return None if place == NOBODY else self._worlds_of(process)[place]
 
     def revive(self, index: int) -> list[int]:
         """
@@ -234,8 +257,11 @@ class _Played:
 
 
 MAX_DEATHS_AN_EPISODE = 3
-"""How often an episode's process may end before the run gives up; where worlds share a process,
-all of its episodes are counted, since nobody knows which one ended it."""
+"""How often an episode's process may end. In the middle of a step it is the episode's own: PhysX
+crashes on some contacts, always on the same, and it has failed. Otherwise nobody knows which of a
+process's episodes ended it, all are counted, and the run gives up."""
+MAX_CRASHES_IN_SUCCESSION = 3
+"""Episodes that may fail so, one after the other, before the run gives up as well."""
 
 
 def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, int]], *,
@@ -248,17 +274,18 @@ def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, 
     Worlds that answered are served together: one policy call for all of them, while the others
     simulate. An episode's outcome depends on its seed alone, provided that the policy answers an
     observation alike in any batch. An episode whose world's process ends is played again from its
-    beginning in a new one.
+    beginning in a new one; one that ends it MAX_DEATHS_AN_EPISODE times has failed.
 
     :param seeds: of episode_set; or pairs (set, seed)
     :param together: the policy is asked about a multiple of so many worlds, or about all that play
-    :raises WorldDiedError: a world raised, or an episode's process ended MAX_DEATHS_AN_EPISODE
-        times
+    :raises WorldDiedError: a world raised, processes ended MAX_DEATHS_AN_EPISODE times between
+        steps, or MAX_CRASHES_IN_SUCCESSION episodes crashed
     """
     waiting = iter(seeds)
     playing: dict[int, _Played | tuple[str, int]] = {}
     asking: list[int] = []
     deaths: Counter = Counter()
+    crashes = 0
 
     def begin(index: int, again: tuple[str, int] | None = None) -> None:
         task = again or next(waiting, None)
@@ -278,15 +305,25 @@ def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, 
             try:
                 answer = pool.receive(index)
             except WorldProcessEndedError as error:
+                guilty = pool.at_work(index)
                 anew = [each for each in pool.revive(index) if each in playing]
                 for each in anew:
-                    task = _task(playing[each])
-                    deaths[task] += 1
-                    if deaths[task] >= MAX_DEATHS_AN_EPISODE:
+                    state, task = playing[each], _task(playing[each])
+                    deaths[task] += guilty in (None, each)
+                    if deaths[task] < MAX_DEATHS_AN_EPISODE:
+                        log.warning('world died, its episode is played again: set=%s seed=%d '
+                                    '(%s)', *task, error)
+                        begin(each, task)
+                        continue
+                    crashes += 1
+                    if (guilty is None or crashes == MAX_CRASHES_IN_SUCCESSION
+                            or not isinstance(state, _Played)):
                         raise
-                    log.warning('world died, its episode is played again: set=%s seed=%d (%s)',
-                                *task, error)
-                    begin(each, task)
+                    log.warning('the simulator crashes in this episode, it counts as failed: '
+                                'set=%s seed=%d', *task)
+                    yield _crashed(state)
+                    del playing[each]
+                    begin(each)
                 revived.update(anew)
                 asking = [each for each in asking if each not in revived]
                 continue
@@ -298,6 +335,7 @@ def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, 
                 state.frames.append(state.observation.image)
             if state.last and (state.last.steps >= max_steps
                                or (stop_on_success and state.last.success)):
+                crashes = 0
                 yield _result(state)
                 del playing[index]
                 begin(index)
@@ -318,6 +356,17 @@ def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, 
 
 def _task(state: _Played | tuple[str, int]) -> tuple[str, int]:
     return (state.episode_set, state.seed) if isinstance(state, _Played) else state
+
+
+def _crashed(state: _Played) -> EpisodeResult:
+    """Return an episode that never ended as one that failed."""
+    steps, grasped = (state.last.steps, state.last.grasped) if state.last else (0, False)
+    instruction = state.observation.instruction
+    return EpisodeResult(
+        seed=state.seed, episode_set=state.episode_set, instruction=instruction,
+        success_once=False, success_at_end=False, grasped=grasped, steps=steps,
+        steps_to_success=None, total_reward=state.reward, frames=tuple(state.frames),
+        object_name=object_of(state.episode_set, state.seed, instruction), crashed=True)
 
 
 def _result(state: _Played) -> EpisodeResult:

@@ -29,7 +29,8 @@ things and table scattered anew for each (rlrc_sim.scatter), with the expert's a
 """
 
 from collections.abc import Iterator
-from concurrent.futures import as_completed, ProcessPoolExecutor
+from concurrent.futures import as_completed, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 import json
 import logging
@@ -42,6 +43,7 @@ from rlrc_ros.types import Action
 from rlrc_ros.vla.checkpoint import inspect
 from rlrc_ros.vla.policy import Policy
 from rlrc_sim.expert import expert_action, hand_rad
+from rlrc_sim.rollout import WorldProcessEndedError
 from rlrc_sim.scatter import check_can_scatter, scattered
 from rlrc_sim.suites import EPISODE_SETS, TRAIN_SEEDS
 from rlrc_sim.world import Truth, World
@@ -257,8 +259,66 @@ def _pending_seeds(config: CollectConfig, failed: set[int]) -> Iterator[int]:
         seed += 1
 
 
+MAX_DEATHS_IN_SUCCESSION = 3
+"""Seeds that may end a process, one after the other, before it is the machine's fault."""
+
+
+def _pool(processes: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context('spawn'))
+
+
+def _until_a_death(config: CollectConfig, missing: int,
+                   failed: set[int]) -> Iterator[tuple[int, int]]:
+    """
+    Yield (seed, frames kept) of tries until so many are kept, or until a process has ended.
+
+    PhysX crashes on some contacts, always on the same. What the processes were at is then tried
+    again, each by itself; who ends its process once more has failed.
+
+    :param failed: seeds not to try; the caller adds to it
+    :raises WorldProcessEndedError: MAX_DEATHS_IN_SUCCESSION did
+    """
+    processes = config.processes or os.cpu_count() or 1
+    seeds = _pending_seeds(config, failed)
+    running: dict[Future, int] = {}
+    with _pool(processes) as pool:
+        try:
+            while missing:
+                while len(running) < min(2 * processes, missing):
+                    seed = next(seeds)
+                    running[pool.submit(_collect_one, seed, config)] = seed
+                done = next(as_completed(running))
+                answer = done.result()
+                del running[done]
+                missing -= bool(answer[1])
+                yield answer
+            return
+        except BrokenProcessPool:
+            log.warning('a process ended; tried again one by one: seeds=%s',
+                        ','.join(map(str, running.values())))
+    deaths = 0
+    for seed in running.values():
+        try:
+            with _pool(1) as pool:
+                answer = pool.submit(_collect_one, seed, config).result()
+            deaths = 0
+        except BrokenProcessPool as error:
+            answer, deaths = (seed, 0), deaths + 1
+            log.warning('a process ended again, its seed counts as failed: seed=%d', seed)
+            if deaths == MAX_DEATHS_IN_SUCCESSION:
+                raise WorldProcessEndedError(
+                    f'{deaths} processes ended one after the other, the last at seed {seed}; run '
+                    '`rlrc doctor` to check rendering and free memory, and the same command '
+                    'again: it goes on') from error
+        yield answer
+
+
 def collect(config: CollectConfig) -> int:
-    """Fill the folder; return the number of episodes in it."""
+    """
+    Fill the folder; return the number of episodes in it.
+
+    :raises WorldProcessEndedError: MAX_DEATHS_IN_SUCCESSION seeds ended their processes
+    """
     if config.policy is not None:
         inspect(config.policy)  # refused here, not in a worker
     config.out.mkdir(parents=True, exist_ok=True)
@@ -272,17 +332,9 @@ def collect(config: CollectConfig) -> int:
     tried = set(failed)
     _record(config, tried, failed)  # what is here is of these options, also if this is cut short
     frames = 0
-    processes = config.processes or os.cpu_count() or 1
-    seeds = _pending_seeds(config, failed)
     bar = tqdm(total=config.episodes, initial=kept, desc='collect', unit='episode')
-    with ProcessPoolExecutor(
-            processes, mp_context=multiprocessing.get_context('spawn')) as pool:
-        running = {pool.submit(_collect_one, next(seeds), config)
-                   for _ in range(min(2 * processes, max(0, config.episodes - kept)))}
-        while running:
-            done = next(as_completed(running))
-            running.remove(done)
-            seed, count = done.result()
+    while kept < config.episodes:
+        for seed, count in _until_a_death(config, config.episodes - kept, failed):
             tried.add(seed)
             if count:
                 kept += 1
@@ -294,8 +346,6 @@ def collect(config: CollectConfig) -> int:
                             frames=frames, refresh=False)
             if len(tried) % 50 == 0:
                 _record(config, tried, failed)
-            if kept + len(running) < config.episodes:
-                running.add(pool.submit(_collect_one, next(seeds), config))
     bar.close()
     _record(config, tried, failed)
     log.info('collected episodes=%d frames=%d failed=%d out=%s',

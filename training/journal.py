@@ -75,7 +75,7 @@ class Journal:
         for line in content.splitlines(keepends=True):
             try:
                 entry = json.loads(line)
-                result = EpisodeResult(**{name: entry[name] for name in _FIELDS})
+                result = EpisodeResult(**{name: entry[name] for name in _FIELDS if name in entry})
             except (ValueError, KeyError, TypeError):
                 break
             if not line.endswith(b'\n'):

@@ -14,9 +14,11 @@
 
 """Many worlds at once give what one world gives, and a dead one is noticed."""
 
+from dataclasses import replace
 import os
 import signal
 
+from deadly_action import Deadly
 import numpy as np
 import pytest
 from rlrc_ros.types import Action, ActionChunk
@@ -109,6 +111,31 @@ def test_episodes_whose_process_dies_are_played_again(monkeypatch):
                             for each in (results, again)), strict=True):
         assert one == other and len(one.frames) == 5
         np.testing.assert_array_equal(one.frames, other.frames)
+
+
+def test_an_episode_that_always_ends_its_process_has_failed(monkeypatch):
+    """The one that was being stepped, not its neighbours; one after the other ends the run."""
+    seeds = [3, 4, 5, 6, 7]
+
+    def lower(seen: list) -> list[Action]:
+        return [LOWER] * len(seen)
+
+    with WorldPool(3, (32, 32), processes=1) as pool:
+        alone = {each.seed: each for each in play(pool, lower, seeds, max_steps=4)}
+        doomed = alone.pop(5)
+        assert doomed.instruction not in [each.instruction for each in alone.values()]
+
+        def third_step_is_deadly(seen: list) -> list[Action]:
+            return [Deadly() if each.instruction == doomed.instruction and each.stamp_s > 0.3
+                    else LOWER for each in seen]
+        found = {each.seed: each for each in play(pool, third_step_is_deadly, seeds, max_steps=4)}
+        crashed = found.pop(5)
+        assert crashed == replace(doomed, crashed=True, steps=2, grasped=False)
+        assert not crashed.success_once and not crashed.success_at_end
+        assert found == alone, 'its neighbours in the process began anew'
+        monkeypatch.setattr(rollout, 'MAX_CRASHES_IN_SUCCESSION', 1)
+        with pytest.raises(WorldDiedError, match='exit code -9'):
+            list(play(pool, third_step_is_deadly, [5], max_steps=4))
 
 
 def test_worlds_are_served_together():

@@ -14,8 +14,12 @@
 
 """From the expert to a checkpoint in small: collect, train, interrupt, go on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 import json
+import multiprocessing
+import threading
 
 import numpy as np
 import pytest
@@ -23,6 +27,7 @@ from rlrc_ros.arm.limits import FINGER_OPEN_M
 from rlrc_ros.types import Observation
 from rlrc_ros.vla.checkpoint import inspect
 from rlrc_ros.vla.policy import Policy
+from rlrc_sim.rollout import WorldProcessEndedError
 from rlrc_training import presets
 from rlrc_training.collect import collect, CollectConfig
 from rlrc_training.data import DemonstrationError, load_episodes
@@ -78,6 +83,51 @@ def test_collecting_again_adds_only_what_is_missing(demos):
     before = {path: path.stat().st_mtime_ns for path in demos.glob('episode_*')}
     collect(CollectConfig(out=demos, episodes=3, image_size_px=64, processes=1))
     assert {path: path.stat().st_mtime_ns for path in demos.glob('episode_*')} == before
+
+
+@contextmanager
+def killing(times: int) -> Iterator[list[int]]:
+    """Kill so many child processes of this one, each as soon as it is there; tell which."""
+    killed: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while len(killed) < times and not over.wait(0.02):
+            for child in multiprocessing.active_children():
+                if child.pid not in killed and len(killed) < times:
+                    killed.append(child.pid)
+                    child.kill()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        watcher.join()
+
+
+@pytest.mark.parametrize('deaths', [1, 2])
+def test_a_seed_whose_process_ends_is_tried_again_and_then_fails(tmp_path, caplog, deaths):
+    """A crash of PhysX ends no collection: once is an accident, twice is the seed's own."""
+    config = CollectConfig(out=tmp_path, episodes=1, image_size_px=64, processes=1, scatter=2,
+                           episode_set='put25_choice')
+    with caplog.at_level('WARNING'), killing(deaths) as killed:
+        assert collect(config) == 1
+    assert len(killed) == deaths
+    failed = json.loads((tmp_path / 'collection.json').read_text())['failed_seeds']
+    first = config.first_seed
+    assert failed == [first] * (deaths - 1)
+    assert [path.name for path in tmp_path.glob('episode_*')] == [
+        f'episode_{first + deaths - 1:010d}.safetensors']
+    assert f'tried again one by one: seeds={first}' in caplog.text
+
+
+def test_a_machine_on_which_every_process_ends_is_told(tmp_path):
+    """Three seeds in succession, each tried twice: one line says what to do."""
+    config = CollectConfig(out=tmp_path, episodes=5, image_size_px=64, processes=2)
+    with killing(100), pytest.raises(WorldProcessEndedError,
+                                     match='3 processes ended .*at seed 1000002; run'):
+        collect(config)
 
 
 @pytest.fixture(scope='module')
