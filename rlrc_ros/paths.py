@@ -27,8 +27,8 @@ from pathlib import Path
 import sys
 
 PACKAGE_NAME = 'rlrc_ros'
-SHIPPED_CHECKPOINT = 'nano'
-DENSE_CHECKPOINT = 'nano-dense'
+SHIPPED_CHECKPOINT = 'choice-rlrc-4bit'
+DENSE_CHECKPOINT = 'choice'
 """What the shipped checkpoint was compressed from, where it is shipped as well."""
 
 

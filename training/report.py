@@ -154,6 +154,9 @@ def _below_table(result: PipelineResult) -> str:
                       'is in every group: ' + ', '.join(
                           f'{name} {each["of_first"]:.2f}'
                           for name, each in timing['rows'].items()) + '. ')
+    if crashed := [f'{each.row.words} {each.crashed}' for each in result.rows if each.crashed]:
+        words += ('Episodes in which the simulator crashed time and again count as failed: '
+                  f'{", ".join(crashed)}. ')
     words += played_elsewhere(result) + timed_apart(result) + _reuse(result)
     played = {each.arithmetic: each.row.words for each in result.rows if each.arithmetic}
     if len(played) > 1:

@@ -22,7 +22,7 @@ import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 
-from pipeline_folder import COMMIT, make_pipeline_folder, make_plan_file, write_results
+from pipeline_folder import COMMIT, make_pipeline_folder, make_plan_file, rewrite, write_results
 import pytest
 from rlrc_ros.vla.inspection import inspect
 from rlrc_training.content_hash import write_json
@@ -210,6 +210,20 @@ def test_a_checkpoint_that_is_being_made_again_has_no_number_yet(tmp_path):
     rows = read_pipeline(folder).rows
     assert [each.outdated for each in rows] == [False, False], 'deleted to save room'
     assert rows[0].ind.enough
+
+
+def test_episodes_that_crashed_are_counted_below_the_table(tmp_path):
+    """Nothing where there are none; otherwise how many of which row."""
+    folder = make_pipeline_folder(tmp_path / 'nano', ('pruned',))
+    words = 'the simulator crashed'
+    assert words not in report(ReportConfig(folder, tmp_path / '1', cards=False)).read_text()
+
+    def crash(document: dict) -> None:
+        for episode in document['episodes'][1:3]:
+            episode['crashed'] = True
+    rewrite(folder, 'evaluate-pruned', crash)
+    assert f'{words} time and again count as failed: LLM-Pruner 90 % 2.' in report(
+        ReportConfig(folder, tmp_path / '2', cards=False)).read_text()
 
 
 def test_a_dense_policy_that_was_given_is_told_of_too(tmp_path):

@@ -132,6 +132,8 @@ class RowResult:
     """In which its timing was taken."""
     kept: bool = False
     """Another run played it."""
+    crashed: int = 0
+    """Of the episodes on both sets, how many crashed the simulator and count as failed."""
 
     @property
     def title(self) -> str:

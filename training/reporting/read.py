@@ -114,7 +114,8 @@ def _row(plan: dict, name: str, found: Found, dense: dict | None) -> RowResult:
         {each: cell for each in plan['axes'] if (cell := _cell(axes, each))},
         found.outdated, found.times_outdated, found.checkpoint, found.content,
         document and document.get('arithmetic', 'float32'), document and document.get('reused'),
-        found.turns, found.kept)
+        found.turns, found.kept,
+        sum(each.get('crashed', False) for each in document['episodes']) if document else 0)
 
 
 def _curve_of(given: Path) -> list[dict]:
