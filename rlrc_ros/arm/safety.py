@@ -59,6 +59,10 @@ class SafetyLimits:
     """Lowest corner of the box that the end-effector target must stay in, in base_link."""
     workspace_upper_m: tuple[float, float, float] = tuple(WORKSPACE_UPPER_M.tolist())
     """Highest corner of that box."""
+    clamp_to_workspace: bool = True
+    """A target that would leave the box stops at its face, as in BridgeData V2's controller
+    (`action_clipping`); else the step is refused. A policy that presses a little too low sees the
+    same picture while it is held, and asks for the same again."""
     joint_margin_rad: float = 0.02
     """Joint targets keep this distance from the joint's mechanical limits."""
     max_joint_speed_rad_s: float = JOINT_SPEED_RAD_S
@@ -153,6 +157,8 @@ class SafetyGate:
         if rejection is not None:
             return rejection
         T_next = next_target(T_base_ee_target, action)
+        if self.limits.clamp_to_workspace:
+            T_next[:3, 3] = self._into_box(T_next[:3, 3], T_base_ee_target[:3, 3])
         rejection = self._check_workspace(T_next[:3, 3], T_base_ee_target[:3, 3])
         if rejection is not None:
             return rejection
@@ -246,6 +252,12 @@ class SafetyGate:
                     StopReason.ACTION_TOO_LARGE,
                     f'{name} of {largest:.3f} {unit} in one step; at most {most:g} {unit}')
         return None
+
+    def _into_box(self, xyz_m: np.ndarray, xyz_last_m: np.ndarray) -> np.ndarray:
+        """Return the nearest point (3,) of the box; on no axis farther out than the last one."""
+        lower = np.minimum(self.limits.workspace_lower_m, xyz_last_m)
+        upper = np.maximum(self.limits.workspace_upper_m, xyz_last_m)
+        return np.clip(xyz_m, lower, upper)
 
     def _check_workspace(self, xyz_m: np.ndarray, xyz_last_m: np.ndarray) -> Rejection | None:
         outside = self._distance_outside(xyz_m)  # (3,)

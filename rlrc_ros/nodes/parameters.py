@@ -141,6 +141,9 @@ class VlaParameters:
         'base_frame, in m.')
     workspace_upper_m: list[float] = _parameter(
         WORKSPACE_UPPER_M.tolist(), 'Highest corner of that box, in m.')
+    clamp_to_workspace: bool = _parameter(
+        _LIMITS.clamp_to_workspace, "A target that would leave the box stops at its face, as in "
+        "BridgeData's controller; false: the step is refused.")
     joint_margin_rad: float = _parameter(
         _LIMITS.joint_margin_rad, 'Distance that joint targets keep from the mechanical limits, '
         'in rad.', at_least=0.0, at_most=0.5)
@@ -223,6 +226,7 @@ class VlaParameters:
             max_step_m=self.max_step_m, max_step_rad=self.max_step_rad,
             workspace_lower_m=tuple(self.workspace_lower_m),
             workspace_upper_m=tuple(self.workspace_upper_m),
+            clamp_to_workspace=self.clamp_to_workspace,
             joint_margin_rad=self.joint_margin_rad,
             max_joint_speed_rad_s=self.max_joint_speed_rad_s,
             max_joint_step_rad=self.max_joint_step_rad,

@@ -16,7 +16,7 @@
 
 import numpy as np
 import pytest
-from rlrc_ros.arm.kinematics import Kinematics
+from rlrc_ros.arm.kinematics import Kinematics, next_target
 from rlrc_ros.arm.limits import ARM_JOINTS, HOME_RAD, INITIAL_RAD
 from rlrc_ros.arm.safety import JointCommand, Rejection, SafetyGate, SafetyLimits
 from rlrc_ros.types import Action, StopReason
@@ -74,9 +74,24 @@ def test_a_step_at_the_bound_passes_in_float32() -> None:
     assert isinstance(check(action(rpy_rad=(0, 0, float(np.float32(0.25)) + 1e-8))), JointCommand)
 
 
-def test_a_target_outside_the_box_is_refused() -> None:
+def test_a_target_outside_the_box_stops_at_its_face() -> None:
+    """On that axis alone: the others, the turn and the next steps go on."""
+    box = {'workspace_lower_m': (0.1, -0.2, 0.1)}
+    command = check(action((-0.02, 0.01, -0.04), (0, 0, 0.1)), **box)
+    free = next_target(KINEMATICS.forward(INITIAL_RAD), action((-0.02, 0.01, -0.04), (0, 0, 0.1)))
+    assert command.T_base_ee[2, 3] == 0.1 > free[2, 3]
+    np.testing.assert_array_equal(command.T_base_ee[:2], free[:2])
+    np.testing.assert_allclose(KINEMATICS.forward(command.arm_rad), command.T_base_ee, atol=1e-3)
+    there = check(action((0, 0, -0.04)), command.arm_rad, target=command.T_base_ee, **box)
+    assert there.T_base_ee[2, 3] == 0.1, 'it does not creep out'
+    up = check(action((0, 0, 0.02)), command.arm_rad, target=command.T_base_ee, **box)
+    assert up.T_base_ee[2, 3] == pytest.approx(0.12)
+
+
+def test_a_target_outside_the_box_is_refused_where_that_is_asked() -> None:
     """The reason names axis, target and bounds."""
-    rejection = check(action((0, 0, -0.04)), workspace_lower_m=(0.1, -0.2, 0.1))
+    rejection = check(action((0, 0, -0.04)), workspace_lower_m=(0.1, -0.2, 0.1),
+                      clamp_to_workspace=False)
     assert rejection.reason is StopReason.OUTSIDE_WORKSPACE
     assert 'target z = 0.095 m; the box allows 0.1 ... 0.3 m' in rejection.detail
 

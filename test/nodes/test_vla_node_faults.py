@@ -88,7 +88,8 @@ def test_a_bad_or_missing_stream_holds_the_arm_until_it_is_back(
 @pytest.mark.parametrize(('answer', 'reason', 'said', 'limits'), [
     (lambda seen: one((np.nan, 0, 0)), 'action_not_finite', 'nan', {}),
     (lambda seen: one((0.2, 0, 0)), 'action_too_large', '0.200 m', {}),
-    (lambda seen: one((0.0, 0, -0.05)), 'outside_workspace', 'target z', {}),
+    (lambda seen: one((0.0, 0, -0.05)), 'outside_workspace', 'target z',
+     {'clamp_to_workspace': False}),
     (lambda seen: one((0.5, 0, 0)), 'unreachable', 'reach', {**WIDE, 'max_step_m': 0.5}),
     (lambda seen: one((0.0, 0.05, 0)), 'joint_speed', 'rad/s', {'max_joint_speed_rad_s': 0.3}),
     (raise_error, 'inference_failed', 'RuntimeError: out of memory', {}),
