@@ -13,7 +13,7 @@ data=${DATA:-runs/demos}; out=${OUT:-runs/ablations}; steps=${STEPS:-8960}
 read -r -a seeds <<< "${SEEDS:-0 1 2}"
 read -r -a rlrc <<< "${RLRC:-.venv/bin/rlrc}"
 
-# What is recovered: the shipped policy, 90 % of its middle layers' weights gone.
+# What is recovered: checkpoints/nano, 90 % of its middle layers' weights gone.
 [ -d "$data" ] || "${rlrc[@]}" collect --episodes 300 --out "$data"
 [ -d "$out/pruned" ] || "${rlrc[@]}" prune checkpoints/nano --data "$data" --ratio 0.9 --out "$out/pruned"
 # SFT alone, short, so that something is left for RL.

@@ -321,7 +321,7 @@ def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, 
                         raise
                     log.warning('the simulator crashes in this episode, it counts as failed: '
                                 'set=%s seed=%d', *task)
-                    yield _crashed(state)
+                    yield _result(state, crashed=True)
                     del playing[each]
                     begin(each)
                 revived.update(anew)
@@ -358,22 +358,14 @@ def _task(state: _Played | tuple[str, int]) -> tuple[str, int]:
     return (state.episode_set, state.seed) if isinstance(state, _Played) else state
 
 
-def _crashed(state: _Played) -> EpisodeResult:
-    """Return an episode that never ended as one that failed."""
-    steps, grasped = (state.last.steps, state.last.grasped) if state.last else (0, False)
-    instruction = state.observation.instruction
+def _result(state: _Played, crashed: bool = False) -> EpisodeResult:
+    """Return how an episode ended; one that crashed never did, and has failed."""
+    last, instruction = state.last, state.observation.instruction
     return EpisodeResult(
         seed=state.seed, episode_set=state.episode_set, instruction=instruction,
-        success_once=False, success_at_end=False, grasped=grasped, steps=steps,
-        steps_to_success=None, total_reward=state.reward, frames=tuple(state.frames),
-        object_name=object_of(state.episode_set, state.seed, instruction), crashed=True)
-
-
-def _result(state: _Played) -> EpisodeResult:
-    last = state.last
-    return EpisodeResult(
-        seed=state.seed, episode_set=state.episode_set, instruction=last.observation.instruction,
-        success_once=last.success_once, success_at_end=last.success, grasped=last.grasped,
-        steps=last.steps, steps_to_success=state.first_success, total_reward=state.reward,
+        success_once=not crashed and last.success_once,
+        success_at_end=not crashed and last.success,
+        grasped=last.grasped if last else False, steps=last.steps if last else 0,
+        steps_to_success=None if crashed else state.first_success, total_reward=state.reward,
         frames=tuple(state.frames),
-        object_name=object_of(state.episode_set, state.seed, last.observation.instruction))
+        object_name=object_of(state.episode_set, state.seed, instruction), crashed=crashed)

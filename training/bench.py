@@ -61,7 +61,7 @@ class BenchConfig:
     """What to measure, and how long."""
 
     size: str = 'nano'
-    """`nano`: the shipped policy's shapes; `eighth`: OpenVLA-7B's, all widths / 8; `7b`."""
+    """`nano`: `checkpoints/nano`'s shapes; `eighth`: OpenVLA-7B's, all widths / 8; `7b`."""
     rows: tuple[str, ...] = tuple(ROWS)
     """Which rows; what cannot run here is named and left out."""
     device: str = 'auto'

@@ -43,7 +43,7 @@ from rlrc_ros.types import Action
 from rlrc_ros.vla.checkpoint import inspect
 from rlrc_ros.vla.policy import Policy
 from rlrc_sim.expert import expert_action, hand_rad
-from rlrc_sim.rollout import WorldProcessEndedError
+from rlrc_sim.rollout import MAX_CRASHES_IN_SUCCESSION, WorldProcessEndedError
 from rlrc_sim.scatter import check_can_scatter, scattered
 from rlrc_sim.suites import EPISODE_SETS, TRAIN_SEEDS
 from rlrc_sim.world import Truth, World
@@ -259,24 +259,19 @@ def _pending_seeds(config: CollectConfig, failed: set[int]) -> Iterator[int]:
         seed += 1
 
 
-MAX_DEATHS_IN_SUCCESSION = 3
-"""Seeds that may end a process, one after the other, before it is the machine's fault."""
-
-
 def _pool(processes: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context('spawn'))
 
 
 def _until_a_death(config: CollectConfig, missing: int,
-                   failed: set[int]) -> Iterator[tuple[int, int]]:
+                   failed: set[int]) -> Iterator[tuple[int, int | None]]:
     """
     Yield (seed, frames kept) of tries until so many are kept, or until a process has ended.
 
     PhysX crashes on some contacts, always on the same. What the processes were at is then tried
-    again, each by itself; who ends its process once more has failed.
+    again, each by itself; who ends its process once more has failed, and None is yielded of it.
 
     :param failed: seeds not to try; the caller adds to it
-    :raises WorldProcessEndedError: MAX_DEATHS_IN_SUCCESSION did
     """
     processes = config.processes or os.cpu_count() or 1
     seeds = _pending_seeds(config, failed)
@@ -296,20 +291,13 @@ def _until_a_death(config: CollectConfig, missing: int,
         except BrokenProcessPool:
             log.warning('a process ended; tried again one by one: seeds=%s',
                         ','.join(map(str, running.values())))
-    deaths = 0
     for seed in running.values():
         try:
             with _pool(1) as pool:
                 answer = pool.submit(_collect_one, seed, config).result()
-            deaths = 0
-        except BrokenProcessPool as error:
-            answer, deaths = (seed, 0), deaths + 1
+        except BrokenProcessPool:
             log.warning('a process ended again, its seed counts as failed: seed=%d', seed)
-            if deaths == MAX_DEATHS_IN_SUCCESSION:
-                raise WorldProcessEndedError(
-                    f'{deaths} processes ended one after the other, the last at seed {seed}; run '
-                    '`rlrc doctor` to check rendering and free memory, and the same command '
-                    'again: it goes on') from error
+            answer = seed, None
         yield answer
 
 
@@ -317,7 +305,8 @@ def collect(config: CollectConfig) -> int:
     """
     Fill the folder; return the number of episodes in it.
 
-    :raises WorldProcessEndedError: MAX_DEATHS_IN_SUCCESSION seeds ended their processes
+    :raises WorldProcessEndedError: MAX_CRASHES_IN_SUCCESSION seeds ended their processes, one
+        after the other
     """
     if config.policy is not None:
         inspect(config.policy)  # refused here, not in a worker
@@ -331,10 +320,16 @@ def collect(config: CollectConfig) -> int:
         failed = set(found['failed_seeds'])
     tried = set(failed)
     _record(config, tried, failed)  # what is here is of these options, also if this is cut short
-    frames = 0
+    frames = crashes = 0
     bar = tqdm(total=config.episodes, initial=kept, desc='collect', unit='episode')
     while kept < config.episodes:
         for seed, count in _until_a_death(config, config.episodes - kept, failed):
+            crashes = crashes + 1 if count is None else 0
+            if crashes == MAX_CRASHES_IN_SUCCESSION:
+                raise WorldProcessEndedError(
+                    f'{crashes} processes ended one after the other, the last at seed {seed}; run '
+                    '`rlrc doctor` to check rendering and free memory, and the same command '
+                    'again: it goes on')
             tried.add(seed)
             if count:
                 kept += 1

@@ -75,12 +75,13 @@ def check_given(config: PipelineConfig, stages: list[Stage]) -> None:
     """
     for folder in config.data:
         episode_paths(folder)
-    vla, horizon = None, 0
+    vla, horizon, given = None, 0, {}
     if config.dense is not None:
         summary = refuse_quantized(inspect(config.dense), 'the pipeline')
         check_stage(summary)
         vla = summary.config
-        check_descent(summary, config.products)
+        given = {stage: inspect(folder) for stage, folder in config.products.items()}
+        check_descent(summary, given)
     elif config.init is not None:
         vla = refuse_quantized(inspect(config.init), 'the pipeline').config
     for stage in stages:
@@ -104,24 +105,24 @@ def check_given(config: PipelineConfig, stages: list[Stage]) -> None:
                 asked.decoder, asked.head, asked.vision, asked.projector}:
             from rlrc_ros.vla import bitsandbytes_ops  # noqa: F401  (missing: says what to type)
     if vla is not None:
-        given = {folder: inspect(folder).config for folder in config.products.values()}
-        for shape, some in by_shape(stages, vla, given):
+        shapes = {config.products[stage]: each.config for stage, each in given.items()}
+        for shape, some in by_shape(stages, vla, shapes):
             check_groups(some, shape)
 
 
-def check_descent(dense: CheckpointSummary, given: Mapping[str, Path]) -> None:
+def check_descent(dense: CheckpointSummary, given: Mapping[str, CheckpointSummary]) -> None:
     """
     Refuse a given checkpoint that was not made from the dense policy.
 
-    :raises ValueError: no checkpoint, or its provenance.json begins with other stages
+    :raises ValueError: its provenance.json begins with other stages
     """
     first = list(dense.provenance.get('stages', ()))
-    for stage, folder in given.items():
-        theirs = inspect(folder).provenance.get('stages', ())
+    for stage, summary in given.items():
+        theirs = summary.provenance.get('stages', ())
         if list(theirs[:len(first)]) != first or len(theirs) == len(first):
-            raise ValueError(f'given {stage}={folder}: its provenance.json does not go on from '
-                             f'the stages of {dense.folder}, so it is no row beside that policy; '
-                             'give --dense the one that it was made from')
+            raise ValueError(f'given {stage}={summary.folder}: its provenance.json does not go on '
+                             f'from the stages of {dense.folder}, so it is no row beside that '
+                             'policy; give --dense the one that it was made from')
 
 
 def by_shape(stages: list[Stage], vla: VlaConfig, given: Mapping[Path, VlaConfig]

@@ -72,7 +72,7 @@ class SafetyLimits:
     max_joint_acceleration_rad_s2: float = 15.0
     """Largest change of a joint's mean speed from one step to the next, per second. BridgeData's
     controller lets the motors do 16 for its largest step (0.25 rad in 0.25 s, 0.1 s of it to speed
-    up); the shipped policy's steps reach 12.2 (717 steps of 30 episodes)."""
+    up); `checkpoints/nano`'s steps reach 12.2 (717 steps of 30 episodes)."""
     self_clearance_m: float = 0.01
     """Links that are not neighbours keep this distance."""
     table_height_m: float = -0.0005
@@ -81,7 +81,7 @@ class SafetyLimits:
     """Every link but the fingers keeps this distance from the table."""
     finger_clearance_m: float = -0.03
     """Likewise the fingers' tips. Below zero a target may press into the table: the box's floor
-    of BridgeData lets tips go to -0.026, and the shipped policy was taught to (-0.025 reached)."""
+    of BridgeData lets tips go to -0.026, and `checkpoints/nano` was taught to (-0.025 reached)."""
     period_s: float = 1.0 / CONTROL_HZ
     """Time that one step has to reach its joint target."""
 

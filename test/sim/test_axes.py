@@ -41,7 +41,7 @@ def test_the_suite_has_the_published_counts():
 
 
 def test_the_small_task_is_what_it_was():
-    """The set that the shipped policy learned keeps its episodes: one, number by number."""
+    """The set that `checkpoints/nano` learned keeps its episodes: one, number by number."""
     each = placement('ind', 17)
     assert each.suite == 'small' and each.instruction == SMALL_17[0]
     np.testing.assert_allclose(

@@ -122,9 +122,10 @@ def test_a_seed_whose_process_ends_is_tried_again_and_then_fails(tmp_path, caplo
     assert f'tried again one by one: seeds={first}' in caplog.text
 
 
-def test_a_machine_on_which_every_process_ends_is_told(tmp_path):
-    """Three seeds in succession, each tried twice: one line says what to do."""
-    config = CollectConfig(out=tmp_path, episodes=5, image_size_px=64, processes=2)
+@pytest.mark.parametrize('episodes', [5, 1])
+def test_a_machine_on_which_every_process_ends_is_told(tmp_path, episodes):
+    """Three seeds in succession, each tried twice, one or four at once: one line says so."""
+    config = CollectConfig(out=tmp_path, episodes=episodes, image_size_px=64, processes=2)
     with killing(100), pytest.raises(WorldProcessEndedError,
                                      match='3 processes ended .*at seed 1000002; run'):
         collect(config)
