@@ -58,6 +58,7 @@ class OfficialWidowX(WidowX250S):
     """ManiSkill's WidowX meshes with the same drives and control modes."""
 
     uid = 'rlrc_widowx250s_official'
+    in_workspace = False  # the published suite has no box
     urdf_config: dict = {}
     disable_self_collisions = False
 

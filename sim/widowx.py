@@ -36,6 +36,7 @@ from mani_skill.agents.controllers import (
 from mani_skill.agents.registration import register_agent
 from mani_skill.sensors.camera import CameraConfig
 from mani_skill.utils import common
+from mani_skill.utils.structs import Pose
 import numpy as np
 from rlrc_ros.arm import limits
 from rlrc_ros.arm.kinematics import Kinematics
@@ -97,12 +98,28 @@ class ArmPoseController(PDEEPoseController):
     2e-3 rad in the joints: enough for a policy's next action to fall into another bin. With one
     solver, an action moves the arm alike in process and through joint commands. Batched physics
     on a GPU keeps ManiSkill's batched solver.
+
+    With `in_workspace` a target that would leave BridgeData's workspace box stops at its face, as
+    the arm's own safety gate and BridgeData's controller have it.
     """
 
     def _initialize_joints(self) -> None:
         super()._initialize_joints()
         if self.device.type == 'cpu':
             self.kinematics = _RobotSideInverse(self.ee_link, self.active_joint_indices)
+        self._box_m = torch.tensor(
+            np.stack([limits.WORKSPACE_LOWER_M, limits.WORKSPACE_UPPER_M]),
+            dtype=torch.float32, device=self.device)
+
+    def compute_target_pose(self, prev_ee_pose_at_base: Pose, action: torch.Tensor) -> Pose:
+        """Return the poses (B) in the base that `action` (B, 6) leads to from the last targets."""
+        target = super().compute_target_pose(prev_ee_pose_at_base, action)
+        if not self.config.in_workspace:
+            return target
+        # On no axis farther out than the last target: an arm that begins outside may come in.
+        lower = torch.minimum(self._box_m[0], prev_ee_pose_at_base.p)
+        upper = torch.maximum(self._box_m[1], prev_ee_pose_at_base.p)
+        return Pose.create_from_pq(torch.clamp(target.p, lower, upper), target.q)
 
 
 @dataclass
@@ -110,6 +127,7 @@ class ArmPoseControllerConfig(PDEEPoseControllerConfig):
     """The options of ManiSkill's controller, for `ArmPoseController`."""
 
     controller_cls = ArmPoseController
+    in_workspace: bool = True
 
 
 @register_agent()
@@ -125,6 +143,8 @@ class WidowX250S(BaseAgent):
                  for name in ('left_finger_link', 'right_finger_link')},
     }
     disable_self_collisions = True
+    in_workspace = True
+    """End-effector targets stop at the faces of BridgeData's workspace box (control mode `ee`)."""
     image_size_px = CAMERA_SIZE_PX
     """(height, width); the environment sets it before the agent is made."""
 
@@ -156,7 +176,8 @@ class WidowX250S(BaseAgent):
             'ee': {
                 'arm': ArmPoseControllerConfig(
                     **drive, pos_lower=-1.0, pos_upper=1.0, ee_link='ee_gripper_link',
-                    urdf_path=self.urdf_path, use_target=True),
+                    urdf_path=self.urdf_path, use_target=True,
+                    in_workspace=self.in_workspace),
                 'gripper': gripper},
             'joint': {
                 'arm': PDJointPosControllerConfig(**drive, lower=None, upper=None),

@@ -16,7 +16,7 @@
 
 import numpy as np
 import pytest
-from rlrc_ros.arm.limits import INITIAL_RAD
+from rlrc_ros.arm.limits import INITIAL_RAD, WORKSPACE_UPPER_M
 from rlrc_ros.types import Action
 from rlrc_sim.expert import expert_action
 from rlrc_sim.widowx import camera_matrix
@@ -75,6 +75,18 @@ def test_the_end_effector_follows_a_target_delta(world):
         world.step(Action(np.array([forward, 0.0, 0.0]), np.zeros(3), 1.0))
     np.testing.assert_allclose(
         world.truth().ee_position_m - start, [0.05, 0.0, 0.0], atol=2e-3)
+
+
+def test_a_target_stops_at_the_faces_of_the_workspace_box(world):
+    """A target driven up for long does not wind up: the hand is at the top, and comes down at once."""
+    world.reset(1)
+    for _ in range(30):
+        world.step(Action(np.array([0.0, 0.0, 0.03]), np.zeros(3), 1.0))
+    top = world.truth().ee_position_m[2]
+    assert top == pytest.approx(WORKSPACE_UPPER_M[2], abs=2e-3)
+    for _ in range(4):
+        world.step(Action(np.array([0.0, 0.0, -0.01]), np.zeros(3), 1.0))
+    assert world.truth().ee_position_m[2] < top - 0.02
 
 
 def test_the_gripper_opens_and_closes(world):
