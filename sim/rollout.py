@@ -169,7 +169,16 @@ class WorldPool:
         :param index: one of them
         :return: all of them
         """
-        process = index % len(self._processes)
+        return self._renew(index % len(self._processes))
+
+    def restart(self) -> None:
+        """End every process, whatever it is doing, and put new worlds in; none has an episode."""
+        for process in self._processes:
+            process.kill()
+        for process in range(len(self._processes)):
+            self._renew(process)
+
+    def _renew(self, process: int) -> list[int]:
         worlds = list(self._worlds_of(process))
         for each in worlds:
             self._pipes[each].close()

@@ -49,7 +49,7 @@ class DemonstratedFrames:
             self._sentences += [episode.instruction] * len(episode.images)
             actions.append(episode.actions)
         ids = ActionTokenizer(vla.action).encode(stats.normalise(np.concatenate(actions)))
-        self._bins = torch.from_numpy(ids - (vla.action.vocab_end - vla.action.bins))
+        self._bins = torch.from_numpy(ids - vla.action.lowest_id)
         self._pictures = pictures.all()
         log.info('demonstrations frames=%d', len(self))
 

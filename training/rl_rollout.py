@@ -17,14 +17,16 @@ Rollouts: one batched policy over many simulated worlds, physics and inference s
 
 The environments of a rank are two halves. While the policy answers one half, the other simulates
 in processes of its own. What an episode shows and which action is drawn is a function of (seed,
-update, environment) alone: neither the number of ranks nor who answers first changes it, and
-nothing of the simulator has to be saved. Every update therefore begins with fresh episodes; one
-that an update's end cuts off is truncated, like one whose time is up.
+update, environment) alone, and of how often the simulator crashed in this rollout: neither the
+number of ranks nor who answers first changes it, and nothing of the simulator has to be saved.
+Every update therefore begins with fresh episodes; one that an update's end cuts off is truncated,
+like one whose time is up.
 
 Legend: T num_steps, N environments of this rank, A action tokens, E hidden_size.
 """
 
 from dataclasses import dataclass, field
+import logging
 import time
 
 import numpy as np
@@ -32,7 +34,7 @@ from rlrc_ros.types import Observation
 from rlrc_ros.vla import images, prompt
 from rlrc_ros.vla.actions import action_chunk, ActionTokenizer, NormStats
 from rlrc_ros.vla.model import Vla
-from rlrc_sim.rollout import WorldPool
+from rlrc_sim.rollout import MAX_CRASHES_IN_SUCCESSION, WorldPool, WorldProcessEndedError
 from rlrc_sim.suites import TRAIN_SEEDS
 from rlrc_sim.world import Step
 from rlrc_training.ppo import ValueHead
@@ -44,6 +46,7 @@ RL_SEEDS = range(10_000_000, TRAIN_SEEDS.stop)
 """Training seeds that demonstrations, which count up from a million, do not reach."""
 EPISODE_DRAW, ACTION_DRAW = 1, 2
 """So that seeds and actions are drawn from different streams."""
+log = logging.getLogger('rlrc.rl')
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ class Batcher:
         self._model = model
         self._tokenizer = tokenizer
         self._prompts: dict[str, list[int]] = {}
-        self.low_id = self.config.action.vocab_end - self.config.action.bins
+        self.low_id = self.config.action.lowest_id
 
     def prompt_ids(self, instruction: str) -> list[int]:
         """Return an instruction's prompt, prefix token included."""
@@ -161,9 +164,27 @@ class Collector:
         halves = [[n for n in range(len(envs)) if n // processes % 2 == half] for half in (0, 1)]
         self._groups = [half for half in halves if half]
 
-    @torch.no_grad()
     def collect(self, model: Vla, head: ValueHead, update: int) -> Rollout:
-        """Play num_steps in every environment, from fresh episodes on."""
+        """
+        Play num_steps in every environment, from fresh episodes on.
+
+        PhysX crashes on some contacts, always on the same: the rollout is then played with other
+        episodes, drawn by the attempt too.
+
+        :raises WorldDiedError: a world raised, or MAX_CRASHES_IN_SUCCESSION attempts crashed
+        """
+        for attempt in range(MAX_CRASHES_IN_SUCCESSION):
+            try:
+                return self._play(model, head, [update, attempt] if attempt else [update])
+            except WorldProcessEndedError as error:
+                if attempt == MAX_CRASHES_IN_SUCCESSION - 1:
+                    raise
+                log.warning('world died, the rollout is played with other episodes: update=%d '
+                            'attempt=%d (%s)', update, attempt + 1, error)
+                self._pool.restart()
+
+    @torch.no_grad()
+    def _play(self, model: Vla, head: ValueHead, draw: list[int]) -> Rollout:
         config, count = self._config, len(self._envs)
         started = time.perf_counter()
         shape = (config.num_steps, count)
@@ -175,9 +196,9 @@ class Collector:
             torch.zeros(shape, dtype=torch.bool), torch.zeros(shape),
             torch.zeros(shape, dtype=torch.bool))
         uniforms = np.stack([np.random.default_rng(
-            [config.seed, update, env, ACTION_DRAW]).random((config.num_steps, tokens))
+            [config.seed, *draw, env, ACTION_DRAW]).random((config.num_steps, tokens))
             for env in self._envs], axis=1)  # (T, N, A)
-        seeds = [np.random.default_rng([config.seed, update, env, EPISODE_DRAW])
+        seeds = [np.random.default_rng([config.seed, *draw, env, EPISODE_DRAW])
                  for env in self._envs]
         returns = np.zeros(count)
         cut: list[tuple[int, int, Moment]] = []

@@ -129,13 +129,17 @@ def _with_decoding(vla: VlaConfig, config: SftConfig) -> VlaConfig:
     """
     Return the architecture with the way of decoding that is asked for; its weights are the same.
 
-    :raises ValueError: the answer does not fit behind a prompt
+    :raises ValueError: the answer does not fit behind a prompt, or is to be moved and never read
     """
     parallel = vla.parallel
     if config.decoding == 'parallel' and parallel is None:
         parallel = ParallelConfig('discrete')
     horizon = config.action_horizon or vla.action.horizon
     vla = replace(vla, parallel=parallel, action=replace(vla.action, horizon=horizon))
+    if parallel is not None and config.token_jitter:
+        raise ValueError(f'--token-jitter {config.token_jitter:g} moves the action tokens that a '
+                         'policy reads of its own answer, and one that decodes in parallel reads '
+                         'none; leave --token-jitter away')
     room = vla.decoder.max_length - vla.context_tokens - PROMPT_ROOM
     if vla.action_tokens + 1 > room:
         raise ValueError(f'action_horizon {horizon} is {vla.action_tokens} tokens, behind image '

@@ -147,7 +147,7 @@ def misread(vla: VlaConfig, input_ids: torch.Tensor, where: torch.Tensor,
     sign that the hand is closed, and lets go where it errs.
     """
     places = where[:, :-1]  # without the end token's
-    low_id = vla.action.vocab_end - vla.action.bins
+    low_id = vla.action.lowest_id
     moved = (input_ids.gather(1, places) + shifts).clamp(low_id, vla.action.vocab_end - 1)
     return input_ids.scatter(1, places, moved)
 
@@ -178,7 +178,7 @@ def token_losses(vla: VlaConfig, logits: torch.Tensor, targets: torch.Tensor, so
     :param teacher: (B, 7, bins), another policy's probabilities, mixed in by teacher_weight
     """
     logprobs = functional.log_softmax(logits.float(), dim=-1)
-    low_id = vla.action.vocab_end - vla.action.bins
+    low_id = vla.action.lowest_id
     action_logprobs = logprobs[:, :-1, low_id:vla.action.vocab_end]  # (B, 7, bins)
     action_bins = targets[:, :-1] - low_id
     wanted = wanted_bins(vla, action_bins, soft)
@@ -247,7 +247,7 @@ def batch_loss(model: Vla, auxiliary: AuxiliaryHead | None, config: SftConfig, f
             position = position + _position_loss(
                 model, auxiliary, config, frames, once, patches)
     with torch.no_grad():
-        low_id = vla.action.vocab_end - vla.action.bins
+        low_id = vla.action.lowest_id
         best = action_logprobs.argmax(-1)
         centers = torch.from_numpy(ActionTokenizer(vla.action).decode(
             (best + low_id).cpu().numpy())).to(device)

@@ -119,6 +119,8 @@ class JointCommand:
     """Target of each finger: 0.015 closed ... 0.037 open."""
     T_base_ee: np.ndarray
     """The end-effector target (4, 4) that the joints reach."""
+    clamped: bool = False
+    """The action asked for more, and the target stopped at a face of the workspace box."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,9 @@ class SafetyGate:
         if rejection is not None:
             return rejection
         T_next = next_target(T_base_ee_target, action)
+        asked_m = T_next[:3, 3].copy()
         if self.limits.clamp_to_workspace:
-            T_next[:3, 3] = self._into_box(T_next[:3, 3], T_base_ee_target[:3, 3])
+            T_next[:3, 3] = self._into_box(asked_m, T_base_ee_target[:3, 3])
         rejection = self._check_workspace(T_next[:3, 3], T_base_ee_target[:3, 3])
         if rejection is not None:
             return rejection
@@ -178,7 +181,8 @@ class SafetyGate:
             or self._check_clearance(q, q_from_rad, finger_m))
         if rejection is not None:
             return rejection
-        return JointCommand(q, finger_m, T_next)
+        clamped = bool((np.abs(T_next[:3, 3] - asked_m) > ROUNDING).any())
+        return JointCommand(q, finger_m, T_next, clamped)
 
     def _check_near(self, q_rad: np.ndarray, q_measured_rad: np.ndarray) -> Rejection | None:
         far = np.abs(q_rad - q_measured_rad)  # (6,)

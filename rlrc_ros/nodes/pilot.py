@@ -96,6 +96,7 @@ class Pilot:
         """A reason against driving that the node found elsewhere: in the ROS graph, say."""
         self.refusals: Counter[StopReason] = Counter()
         self.missed_deadlines = 0
+        self.clamped_steps = 0
         self._gate = gate
         self._action_horizon = action_horizon
         self._lockstep = lockstep
@@ -320,6 +321,7 @@ class Pilot:
         if isinstance(result, Rejection):
             return self._refuse(result, action, now)
         self._T_target = result.T_base_ee
+        self.clamped_steps += result.clamped
         if not self.dry_run:
             q_from = joints.arm_rad if self._q_commanded_rad is None else self._q_commanded_rad
             self._v_commanded_rad_s = (result.arm_rad - q_from) / self._gate.limits.period_s

@@ -528,6 +528,7 @@ class VlaNode(LifecycleNode):
             celsius = self._temperatures.celsius if self._temperatures is not None else {}
             return {'checkpoint': self._settings.checkpoint, **senses.ages_s(now),
                     'missed_deadlines': self._pilot.missed_deadlines,
+                    'clamped_to_workspace': self._pilot.clamped_steps,
                     'gc_pauses': self._pauses.count,
                     'gc_pause_max_ms': round(self._pauses.longest_s * 1e3, 2),
                     'gc_pause_cpu_max_ms': round(self._pauses.longest_cpu_s * 1e3, 2),

@@ -42,7 +42,6 @@ class ActionTokenizer:
         self._end = config.vocab_end
         self._edges = np.linspace(-1.0, 1.0, config.bins)
         self.bin_centers = (self._edges[:-1] + self._edges[1:]) / 2.0
-        self.lowest_id = config.vocab_end - config.bins
 
     def encode(self, normalised: np.ndarray) -> np.ndarray:
         """Return ids (...) int64 of normalised actions (...); values beyond ±1 are clipped."""

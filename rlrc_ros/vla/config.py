@@ -164,6 +164,11 @@ class ActionConfig:
         _require(self.dim >= 1 and self.horizon >= 1,
                  f'dim and horizon are at least 1, got {self.dim} and {self.horizon}')
 
+    @property
+    def lowest_id(self) -> int:
+        """Return the lowest action id; `bins` ids follow one another up to `vocab_end`."""
+        return self.vocab_end - self.bins
+
 
 @dataclass(frozen=True)
 class ImageConfig:

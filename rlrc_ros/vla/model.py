@@ -212,7 +212,7 @@ class Vla(nn.Module):
         last = lengths + config.num_patches - 1  # (B,) slot of each prompt's last token
         hidden = hidden[torch.arange(batch, device=hidden.device), last]  # (B, E)
         first_hidden = hidden
-        low_id = config.action.vocab_end - config.action.bins
+        low_id = config.action.lowest_id
         ids, logprobs = [], []  # one (B,) and one (B, bins) a step
         for step in range(action_tokens):
             if step:
@@ -240,7 +240,7 @@ class Vla(nn.Module):
         scores = torch.log_softmax(scores / (temperature or 1.0), dim=-1)
         choice = _choose(scores, temperature, generator, uniforms)
         chosen = scores.gather(2, choice[..., None])[..., 0]
-        low_id = config.action.vocab_end - config.action.bins
+        low_id = config.action.lowest_id
         return Decoded(choice + low_id, chosen, states[:, 0], scores)
 
 

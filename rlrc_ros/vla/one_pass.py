@@ -49,7 +49,7 @@ class OnePassRuntime(StepRuntime):
 
     def _answer(self, bucket: int) -> None:
         """Prompt and embedded image → all ids."""
-        tokens, low = self._tokens, self._config.action.vocab_end - self._config.action.bins
+        tokens, low = self._tokens, self._config.action.lowest_id
         width, length = bucket + tokens + self.tail, self._prompt[-1:]
         text = self._embedded(0, width)
         column = self._columns[:width]

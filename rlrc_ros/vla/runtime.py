@@ -256,7 +256,7 @@ class StepRuntime:
             hidden, hidden.shape[-1:], norm.weight, norm.eps)
         logits = self._model.action_logits(hidden)  # (1, bins)
         self._logits.index_copy_(0, self._step, logits.to(self.dtype))
-        torch.add(logits.argmax(-1), action.vocab_end - action.bins, out=self._token)
+        torch.add(logits.argmax(-1), action.lowest_id, out=self._token)
         self._ids.index_copy_(0, self._step, self._token)
         self._position.add_(1)
         self._step.add_(1)

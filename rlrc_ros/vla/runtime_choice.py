@@ -235,8 +235,7 @@ def measure(model: Vla, names: tuple[str, ...]) -> Choice:
     """Time the runtimes in turns on one random image; keep the fastest that agrees."""
     config, rng = model.config, np.random.default_rng(0)
     image = rng.integers(0, 256, (config.image_size,) * 2 + (3,), dtype=np.uint8)
-    ids = [config.bos_token_id, *rng.integers(4, config.action.vocab_end - config.action.bins,
-                                              PROBE_TOKENS).tolist()]
+    ids = [config.bos_token_id, *rng.integers(4, config.action.lowest_id, PROBE_TOKENS).tolist()]
     parameter = model.language_model.model.norm.weight
     prompt, length = torch.tensor([ids], device=parameter.device), torch.tensor(
         [len(ids)], device=parameter.device)

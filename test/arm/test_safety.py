@@ -79,13 +79,13 @@ def test_a_target_outside_the_box_stops_at_its_face() -> None:
     box = {'workspace_lower_m': (0.1, -0.2, 0.1)}
     command = check(action((-0.02, 0.01, -0.04), (0, 0, 0.1)), **box)
     free = next_target(KINEMATICS.forward(INITIAL_RAD), action((-0.02, 0.01, -0.04), (0, 0, 0.1)))
-    assert command.T_base_ee[2, 3] == 0.1 > free[2, 3]
+    assert command.T_base_ee[2, 3] == 0.1 > free[2, 3] and command.clamped
     np.testing.assert_array_equal(command.T_base_ee[:2], free[:2])
     np.testing.assert_allclose(KINEMATICS.forward(command.arm_rad), command.T_base_ee, atol=1e-3)
     there = check(action((0, 0, -0.04)), command.arm_rad, target=command.T_base_ee, **box)
     assert there.T_base_ee[2, 3] == 0.1, 'it does not creep out'
     up = check(action((0, 0, 0.02)), command.arm_rad, target=command.T_base_ee, **box)
-    assert up.T_base_ee[2, 3] == pytest.approx(0.12)
+    assert up.T_base_ee[2, 3] == pytest.approx(0.12) and not up.clamped
 
 
 def test_a_target_outside_the_box_is_refused_where_that_is_asked() -> None:

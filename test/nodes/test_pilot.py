@@ -295,6 +295,19 @@ def test_a_refused_action_repeats_the_last_target_and_the_next_image_decides_ane
     assert again.command.T_base_ee[0, 3] == pytest.approx(START[0, 3] + 0.004, abs=1e-6)
 
 
+def test_steps_that_the_box_shortened_are_counted() -> None:
+    """Each that asks for more than the box has; one that stays inside is not among them."""
+    play, x_m = Play(), []
+    for _ in range(12):
+        done = play.drive(step(-0.02))
+        assert done.reason is StopReason.NONE
+        x_m.append(done.command.T_base_ee[0, 3])
+        play.q_rad = done.command.arm_rad
+    at_face = sum(each < 0.10 + 1e-9 for each in x_m)
+    assert x_m[-1] == 0.10 and 2 <= at_face < 12
+    assert play.pilot.clamped_steps in (at_face, at_face - 1)  # one may end there by itself
+
+
 def test_a_refusal_stays_the_reason_until_a_step_is_accepted() -> None:
     """While the next answer is out, the status still says why the arm stands."""
     play = Play()

@@ -23,9 +23,11 @@ import subprocess
 import sys
 import time
 
+from deadly_action import Deadly
+import numpy as np
 import pytest
 from rlrc_ros.vla.checkpoint import inspect, open_checkpoint
-from rlrc_sim.rollout import play, WorldPool
+from rlrc_sim.rollout import play, WorldPool, WorldProcessEndedError
 from rlrc_training import rl as rl_module
 from rlrc_training.rl import rl
 from rlrc_training.rl_config import RlConfig
@@ -122,3 +124,35 @@ def test_rollouts_are_cut_off_and_policies_judged_as_asked(tmp_path, monkeypatch
                         rl_module.Progress(config), scores)
     for name, tensor in load_file(tmp_path / 'best' / 'model.safetensors').items():
         assert torch.equal(tensor.float(), kept[name].float()), name
+
+
+def test_a_rollout_in_which_a_world_dies_is_played_with_other_episodes(tmp_path, monkeypatch):
+    """One death: whole, of other seeds, and no answer of the old worlds in it; three: it ends."""
+    tiny = make_tiny_checkpoint(tmp_path / 'tiny')
+    summary = inspect(tiny)
+    learner = make_learner(RlConfig(init=tiny, out=tmp_path / 'run', **OPTIONS))
+    with WorldPool(2, (64, 64), processes=1) as pool:
+        collector = Collector(learner.config, pool, range(2), learner._batcher,
+                              summary.norm_stats[summary.unnorm_keys[0]])
+        send, sent, deaths = pool.send, [], [1]
+
+        def deadly(index, verb, *arguments):
+            sent.append(verb)
+            if deaths[0] and sent.count('step') == 3:
+                deaths[0] -= 1
+                sent.clear()
+                arguments = (Deadly(),)
+            send(index, verb, *arguments)
+        whole = collector.collect(learner.model, learner.head, 0)
+        monkeypatch.setattr(pool, 'send', deadly)
+        other = collector.collect(learner.model, learner.head, 0)
+        assert deaths == [0] and None not in other.moments
+        for n in range(2):
+            assert not np.array_equal(other.moments[0, n].image, whole.moments[0, n].image)
+        again = collector.collect(learner.model, learner.head, 0)
+        torch.testing.assert_close(again.rewards, whole.rewards)
+        assert torch.equal(again.bins, whole.bins)
+        sent.clear()
+        deaths[0] = 3
+        with pytest.raises(WorldProcessEndedError, match='ended'):
+            collector.collect(learner.model, learner.head, 0)

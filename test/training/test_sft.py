@@ -189,7 +189,7 @@ def test_the_grippers_token_counts_for_as_many_as_is_asked(tiny, demos, tmp_path
     once, never, often = (each.action.item() for each in losses)
     assert once == pytest.approx((7 * never + gripper) / 8, rel=1e-5)
     assert often == pytest.approx((7 * never + 4 * gripper) / 11, rel=1e-5)
-    low = model.config.action.vocab_end - model.config.action.bins
+    low = model.config.action.lowest_id
     likeliest = logits[:, 6, low:model.config.action.vocab_end].argmax(-1) + low
     right = (likeliest == targets[:, 6]).float().mean().item()
     assert losses[0].gripper_accuracy.item() == pytest.approx(right)
@@ -202,7 +202,7 @@ def test_tokens_that_are_read_are_moved_and_those_asked_for_are_not(tiny, demos,
     model, tokenizer, statistics, _ = open_model(config, CPU)
     frames, _ = load_frames(config, model.config, tokenizer, statistics)
     vla, rows, soft = model.config, np.arange(6), soft_targets(model.config, 0.0)
-    low, high = vla.action.vocab_end - vla.action.bins, vla.action.vocab_end - 1
+    low, high = vla.action.lowest_id, vla.action.vocab_end - 1
     drawn = Batch.draw(np.repeat(rows, 200), config, vla, torch.Generator().manual_seed(0)).shifts
     assert drawn.float().std().item() == pytest.approx(9.0, rel=0.03)
     assert abs(drawn.float().mean().item()) < 0.5
@@ -399,3 +399,10 @@ def test_an_answer_that_does_not_fit_behind_the_prompt_is_refused(tiny, demos, t
     """Before any data is read: what is asked for and what to set."""
     with pytest.raises(ValueError, match='action_horizon 60 is 420 tokens.*--action-horizon 25'):
         open_model(_config(demos, tmp_path, init=tiny, action_horizon=60), CPU)
+
+
+def test_tokens_that_are_never_read_are_not_moved(tiny, demos, tmp_path):
+    """A policy that decodes in parallel reads none of its own."""
+    config = _config(demos, tmp_path, init=tiny, decoding='parallel', token_jitter=4.0)
+    with pytest.raises(ValueError, match='--token-jitter 4 moves.*reads none; leave'):
+        open_model(config, CPU)

@@ -109,7 +109,7 @@ def test_acting_predicts_what_training_predicts():
     with torch.no_grad():
         hidden = model(pixels, sequence, where)
         logprobs = torch.log_softmax(model.action_logits(hidden).float(), -1)
-    low_id = model.config.action.vocab_end - model.config.action.bins
+    low_id = model.config.action.lowest_id
     chosen = logprobs.gather(2, (decoded.action_ids - low_id)[..., None])[..., 0]
     torch.testing.assert_close(chosen, decoded.logprobs, atol=1e-4, rtol=0)
     torch.testing.assert_close(hidden[:, 0], decoded.first_hidden, atol=1e-4, rtol=1e-4)
@@ -122,7 +122,7 @@ def test_an_answer_is_always_made_of_action_tokens():
     decoded = model.act(pixels, ids, lengths, temperature=5.0)
     action = model.config.action
     assert decoded.action_ids.shape == (3, 7)
-    assert decoded.action_ids.min() >= action.vocab_end - action.bins
+    assert decoded.action_ids.min() >= action.lowest_id
     assert decoded.action_ids.max() < action.vocab_end
 
 
@@ -131,7 +131,7 @@ def test_the_sliced_head_equals_the_whole_head():
     model = _tiny_model()
     hidden = torch.randn(3, 64)
     action = model.config.action
-    full = model.language_model.lm_head(hidden)[:, action.vocab_end - action.bins:]
+    full = model.language_model.lm_head(hidden)[:, action.lowest_id:]
     torch.testing.assert_close(model.action_logits(hidden), full[:, :action.bins])
 
 

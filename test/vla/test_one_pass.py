@@ -128,7 +128,7 @@ def test_sampling_draws_each_token_by_itself_and_repeats_with_its_numbers():
     assert both.action_logprobs.shape == (2, 7, 256)
     states = action_states(model, pixels, ids, lengths)
     torch.testing.assert_close(both.first_hidden, states[:, 0])
-    low = model.config.action.vocab_end - model.config.action.bins
+    low = model.config.action.lowest_id
     expected = model.action_logits(states[:, :-1]).log_softmax(-1).gather(
         2, (both.action_ids - low)[..., None])[..., 0]
     torch.testing.assert_close(both.logprobs, expected)

@@ -107,7 +107,7 @@ def test_rows_of_the_action_ids_are_the_tables(folder, tmp_path):
     """Decoding looks up the same embeddings on the device as the host's table holds."""
     model = open_checkpoint(_quantize(folder, tmp_path / 'lean', **PLAIN)).model
     config, table = model.config, model.language_model.model.embed_tokens
-    ids = torch.arange(config.action.vocab_end - config.action.bins, config.action.vocab_end)
+    ids = torch.arange(config.action.lowest_id, config.action.vocab_end)
     table.action_rows = table.action_rows + 1.0  # so that the answer shows where it comes from
     assert torch.equal(model.embed_actions(ids), table.weight[ids] + 1.0)
 
@@ -120,7 +120,7 @@ def test_a_quantised_folder_answers_as_its_dequantised_weights(folder, tmp_path,
     source = open_checkpoint(folder)
     stored = quantize_model(source.model, inspect(out).config.quantization, 'hqq')
     dense = open_checkpoint(folder).model
-    low = dense.config.action.vocab_end - dense.config.action.bins
+    low = dense.config.action.lowest_id
     for name, _, layer in linear_layers(stored):
         weight = dense.get_submodule(name).weight.data
         weight[low if name.endswith('lm_head') else 0:] = layer.dequantize()
