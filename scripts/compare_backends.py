@@ -82,7 +82,7 @@ def driver(domain: int) -> Iterator[object]:
 def nodes_of(backend: str, options: argparse.Namespace, folder: Path,
              domain: int) -> list[NodeProcess]:
     """Start vla_node and sim_bridge with what the backend asks for."""
-    summary = inspect(shipped_checkpoint())
+    summary = inspect(options.checkpoint)
     height_px, width_px = summary.image_size_px
     lockstep = backend == 'sim'
     vla_sim = yaml.safe_load(config_file('vla_sim.yaml').read_text(encoding='utf-8'))[
@@ -197,6 +197,8 @@ def main() -> int:
     """Play, print the table, write the file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('--episodes', type=int, default=50)
+    parser.add_argument('--checkpoint', type=Path, default=shipped_checkpoint(),
+                        help='policy that drives; the shipped one')
     parser.add_argument('--first-seed', type=int, default=0)
     parser.add_argument('--only', choices=BACKENDS, action='append')
     parser.add_argument('--stream-hz', type=float, default=0.0, help='real time only')

@@ -93,9 +93,9 @@ class Robot(Bench):
         self.images.publish(message)
 
 
-def at_rate(folder: Path, hz: float) -> Path:
-    """Return the shipped checkpoint with another control rate, its files linked."""
-    own, shipped = folder / f'{hz:g}_hz', shipped_checkpoint()
+def at_rate(shipped: Path, folder: Path, hz: float) -> Path:
+    """Return the checkpoint with another control rate, its files linked."""
+    own = folder / f'{hz:g}_hz'
     own.mkdir()
     for file in shipped.iterdir():
         if file.name != 'config.json':
@@ -105,9 +105,9 @@ def at_rate(folder: Path, hz: float) -> Path:
     return own
 
 
-def measure(hz: float, seconds: float, folder: Path, runtime: str) -> str:
+def measure(shipped: Path, hz: float, seconds: float, folder: Path, runtime: str) -> str:
     """Return one rate's line of the table."""
-    checkpoint, namespace = at_rate(folder, hz), f'/measured_{os.getpid()}_{round(hz)}_hz'
+    checkpoint, namespace = at_rate(shipped, folder, hz), f'/measured_{os.getpid()}_{round(hz)}_hz'
     parameters = {'checkpoint': str(checkpoint), 'instruction': 'put carrot on plate',
                   'runtime': runtime, 'max_frozen_image_s': 0.0}
     process = NodeProcess(
@@ -177,13 +177,16 @@ def main() -> None:
     parser.add_argument('--rates', type=float, nargs='+', default=[5.0, 10.0, 20.0])
     parser.add_argument('--seconds', type=float, default=12.0)
     parser.add_argument('--runtime', default='fast')
+    parser.add_argument('--checkpoint', type=Path, default=shipped_checkpoint(),
+                        help='policy that drives; the shipped one')
     options = parser.parse_args()
     print('| Hz | answers | image to command, ms: p50 / p95 / p99 | inference | node alone | '
           'jitter | missed deadlines | collections: number, '
           'longest ms (own CPU time) |\n|' + '---|' * 8)
     with tempfile.TemporaryDirectory() as folder:
         for hz in options.rates:
-            print(measure(hz, options.seconds, Path(folder), options.runtime), flush=True)
+            print(measure(options.checkpoint, hz, options.seconds, Path(folder),
+                          options.runtime), flush=True)
     print(f'{machine()}; runtime {options.runtime}; load {os.getloadavg()[0]:.1f}')
 
 

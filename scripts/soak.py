@@ -64,10 +64,10 @@ def verdict(samples: list[dict]) -> list[str]:
     return grown
 
 
-def soak(minutes: float, folder: Path) -> int:
+def soak(minutes: float, checkpoint: Path, folder: Path) -> int:
     """Run, print, return the exit status."""
     domain = 1 + os.getpid() % 100
-    summary = inspect(shipped_checkpoint())
+    summary = inspect(checkpoint)
     height_px, width_px = summary.image_size_px
     environment = {'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
                    'OMP_NUM_THREADS': '1'}
@@ -110,10 +110,12 @@ def main() -> int:
     """Parse the command line and soak."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('--minutes', type=float, default=60.0)
+    parser.add_argument('--checkpoint', type=Path, default=shipped_checkpoint(),
+                        help='policy that drives; the shipped one')
     options = parser.parse_args()
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     with tempfile.TemporaryDirectory() as folder:
-        return soak(options.minutes, Path(folder))
+        return soak(options.minutes, options.checkpoint, Path(folder))
 
 
 if __name__ == '__main__':

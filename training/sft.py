@@ -129,7 +129,7 @@ def _with_decoding(vla: VlaConfig, config: SftConfig) -> VlaConfig:
     """
     Return the architecture with the way of decoding that is asked for; its weights are the same.
 
-    :raises ValueError: the answer does not fit behind a prompt, or is to be moved and never read
+    :raises ValueError: the answer does not fit behind a prompt, or tokens move that nothing reads
     """
     parallel = vla.parallel
     if config.decoding == 'parallel' and parallel is None:
