@@ -78,7 +78,7 @@ def test_the_end_effector_follows_a_target_delta(world):
 
 
 def test_a_target_stops_at_the_faces_of_the_workspace_box(world):
-    """A target driven up for long does not wind up: the hand is at the top, and comes down at once."""
+    """Driven up for long, a target does not wind up: the hand stops, and comes down again."""
     world.reset(1)
     for _ in range(30):
         world.step(Action(np.array([0.0, 0.0, 0.03]), np.zeros(3), 1.0))
