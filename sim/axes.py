@@ -39,6 +39,8 @@ from rlrc_sim.placements import (
 )
 from rlrc_sim.receptacles_25 import RECEPTACLES_25
 
+Sampler = Callable[[np.random.Generator], Placement]
+
 SEEN_TABLES, UNSEEN_TABLES, TEXTURES = range(0, 16), range(16, 21), range(0, 21)
 SEEN_RECEPTACLES, UNSEEN_RECEPTACLES = (
     tuple(RECEPTACLES_25)[:1], tuple(RECEPTACLES_25)[1:])
@@ -75,7 +77,8 @@ class Axis:
     """One axis: the group it counts to, and what it shows."""
 
     group: str
-    """`IND`, `Vision`, `Semantics`, `Execution`, `OOD`; ours: `Choice`, `Choice OOD`."""
+    """`IND`, `Vision`, `Semantics`, `Execution`, `OOD`; ours: `Choice`, `Choice OOD`, `Choice
+    shifted`, and `Choice Vision` and so on."""
     shows: str
 
 
@@ -112,13 +115,14 @@ def _base(rng: np.random.Generator, objects=SEEN_OBJECTS, receptacles=SEEN_RECEP
         object_yaw_rad=float(_pick(rng, YAWS_RAD)), table=int(_pick(rng, tables)))
 
 
-def _texture(rng: np.random.Generator, share: float, everywhere: bool) -> Placement:
-    return replace(_base(rng), texture=int(_pick(rng, TEXTURES)), texture_share=share,
+def _texture(rng: np.random.Generator, share: float, everywhere: bool,
+             base: Sampler = _base) -> Placement:
+    return replace(base(rng), texture=int(_pick(rng, TEXTURES)), texture_share=share,
                    texture_everywhere=everywhere)
 
 
-def _paraphrase(rng: np.random.Generator) -> Placement:
-    return replace(_base(rng), template=_pick(rng, PARAPHRASES))
+def _paraphrase(rng: np.random.Generator, base: Sampler = _base) -> Placement:
+    return replace(base(rng), template=_pick(rng, PARAPHRASES))
 
 
 def _free_cells(taken: list[tuple[float, float]]) -> np.ndarray:
@@ -168,9 +172,9 @@ def _position(rng: np.random.Generator) -> Placement:
                    object_yaw_rad=float(_pick(rng, NEW_YAWS_RAD)))
 
 
-def _initial_pose(rng: np.random.Generator) -> Placement:
+def _initial_pose(rng: np.random.Generator, base: Sampler = _base) -> Placement:
     bound = np.array([JOINT_OFFSET_RAD] * 5 + [WRIST_OFFSET_RAD])
-    return replace(_base(rng), joint_offset_rad=tuple(rng.uniform(-bound, bound).tolist()))
+    return replace(base(rng), joint_offset_rad=tuple(rng.uniform(-bound, bound).tolist()))
 
 
 def _object_moved(rng: np.random.Generator) -> Placement:
@@ -180,7 +184,49 @@ def _object_moved(rng: np.random.Generator) -> Placement:
     return replace(base, moved_xy_m=tuple(_pick(rng, free).tolist()))
 
 
-_AXES: dict[str, tuple[Axis, Callable[[np.random.Generator], Placement]]] = {
+def _choice_position(rng: np.random.Generator) -> Placement:
+    """Put everything halfway between the places and yaws that training shows (ours)."""
+    base = _choice(rng)
+
+    def between(xy_m: tuple[float, float]) -> tuple[float, float]:
+        return xy_m[0] + CHOICE_STEP_M / 2, xy_m[1] + CHOICE_STEP_M / 2
+    other, place = base.extras
+    return replace(
+        base, object_xy_m=between(base.object_xy_m), receptacle_xy_m=between(base.receptacle_xy_m),
+        object_yaw_rad=float(_pick(rng, NEW_YAWS_RAD)), extras=(
+            replace(other, xy_m=between(other.xy_m), yaw_rad=float(_pick(rng, NEW_YAWS_RAD))),
+            replace(place, xy_m=between(place.xy_m))))
+
+
+def _choice_moved(rng: np.random.Generator) -> Placement:
+    """Let the object jump to where nothing else stands."""
+    while True:
+        base = _choice(rng)
+        taken = [base.receptacle_xy_m, base.object_xy_m, *(each.xy_m for each in base.extras)]
+        gaps = np.linalg.norm(CHOICE_CELLS_M[:, None] - np.array(taken)[None], axis=-1)
+        if len(free := CHOICE_CELLS_M[(gaps > CHOICE_APART_M).all(axis=1)]):
+            return replace(base, moved_xy_m=tuple(_pick(rng, free).tolist()))
+
+
+_CHOICE_SHIFTS: dict[str, tuple[str, Sampler]] = {
+    'unseen_table': ('Vision', partial(_choice, tables=UNSEEN_TABLES)),
+    'texture_weak': ('Vision', partial(_texture, share=0.3, everywhere=False, base=_choice)),
+    'texture_strong': ('Vision', partial(_texture, share=0.5, everywhere=False, base=_choice)),
+    'whole_weak': ('Vision', partial(_texture, share=0.3, everywhere=True, base=_choice)),
+    'whole_strong': ('Vision', partial(_texture, share=0.5, everywhere=True, base=_choice)),
+    'paraphrase': ('Semantics', partial(_paraphrase, base=_choice)),
+    'position': ('Execution', _choice_position),
+    'initial_pose': ('Execution', partial(_initial_pose, base=_choice)),
+    'object_moved': ('Execution', _choice_moved)}
+"""RL4VLA's axes for the things of `choice`: group and sampler. Unseen names are `choice_ood`'s."""
+
+
+def _choice_shifted(rng: np.random.Generator) -> Placement:
+    """Draw one of the shifts, then an episode of it."""
+    return _pick(rng, tuple(_CHOICE_SHIFTS.values()))[1](rng)
+
+
+_AXES: dict[str, tuple[Axis, Sampler]] = {
     'ind': (Axis('IND', 'seen objects, the plate, seen tables'), _base),
     'unseen_table': (Axis('Vision', 'five unseen tables'), partial(_base, tables=UNSEEN_TABLES)),
     'texture_weak': (Axis('Vision', 'texture over arm and things, 0.3'),
@@ -209,11 +255,16 @@ _AXES: dict[str, tuple[Axis, Callable[[np.random.Generator], Placement]]] = {
                _choice),
     'choice_ood': (Axis('Choice OOD', 'the same with unseen objects on unseen tables'),
                    partial(_choice, objects=UNSEEN_OBJECTS, tables=UNSEEN_TABLES)),
+    'choice_shifted': (Axis('Choice shifted', 'one of the nine shifts below, drawn evenly'),
+                       _choice_shifted),
 }
+_AXES |= {f'choice_{name}': (Axis(f'Choice {group}', f'choice: {_AXES[name][0].shows}'), sampler)
+          for name, (group, sampler) in _CHOICE_SHIFTS.items()}
+CHOICE_AXES = tuple(f'put25_choice_{name}' for name in _CHOICE_SHIFTS)
+"""Sets that are `put25_choice` but for one thing."""
 
 
-def _officially(sampler: Callable[[np.random.Generator], Placement],
-                rng: np.random.Generator) -> Placement:
+def _officially(sampler: Sampler, rng: np.random.Generator) -> Placement:
     return replace(sampler(rng), suite='official')
 
 
@@ -225,7 +276,7 @@ def _bridge(rng: np.random.Generator) -> Placement:
 BRIDGE_SET = 'bridge_put_carrot'
 """ManiSkill's own PutCarrotOnPlateInScene-v1."""
 
-SAMPLERS: dict[str, Callable[[np.random.Generator], Placement]] = {
+SAMPLERS: dict[str, Sampler] = {
     **{f'put25_{name}': sampler for name, (_, sampler) in _AXES.items()},
     **{f'official_{name}': partial(_officially, sampler) for name, (_, sampler) in _AXES.items()},
     BRIDGE_SET: _bridge}

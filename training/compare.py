@@ -64,8 +64,9 @@ def paired(first: dict, second: dict) -> PairedComparison:
     return compare_paired([ours[task] for task in common], [theirs[task] for task in common])
 
 
-GROUPS = ('IND', 'Vision', 'Semantics', 'Execution', 'OOD', 'Choice', 'Choice OOD',
-          'Official', 'LIBERO')
+GROUPS = ('IND', 'Vision', 'Semantics', 'Execution', 'OOD', 'Choice', 'Choice shifted',
+          'Choice Vision', 'Choice Semantics', 'Choice Execution', 'Choice OOD', 'Official',
+          'LIBERO')
 ALWAYS = ('IND', 'OOD')
 """The columns of the RLRC paper's table; another appears where something of its was played."""
 

@@ -14,11 +14,21 @@
 
 """The axes of PutOnPlate25, without a simulator: what each set varies and what it leaves alone."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from rlrc_ros.arm.limits import INITIAL_RAD
 from rlrc_ros.types import Action
-from rlrc_sim.axes import AXES, PARAPHRASES, RING_M
+from rlrc_sim.axes import (
+    AXES,
+    CHOICE_AXES,
+    CHOICE_CELLS_M,
+    CHOICE_OBJECTS,
+    NEW_YAWS_RAD,
+    PARAPHRASES,
+    RING_M,
+)
 from rlrc_sim.expert import expert_action
 from rlrc_sim.objects_25 import OBJECTS_25, SEEN_OBJECTS, UNSEEN_OBJECTS
 from rlrc_sim.receptacles_25 import RECEPTACLES_25
@@ -87,6 +97,41 @@ def test_an_axis_varies_what_it_names(axis, check):
     for each in _some(f'put25_{axis}', 100):
         assert check(each), each
         assert np.linalg.norm(np.subtract(each.object_xy_m, each.receptacle_xy_m)) > 0.07
+
+
+def _differs(each) -> set[str]:
+    """Say in which ways an episode of `choice` is away from it."""
+    spots = [each.object_xy_m, each.receptacle_xy_m, *(extra.xy_m for extra in each.extras)]
+    on_cells = np.linalg.norm(np.array(spots)[:, None] - CHOICE_CELLS_M[None], axis=-1).min(1)
+    found = {'unseen_table'} if each.table >= 16 else set()
+    if each.texture is not None:
+        found.add(('whole_' if each.texture_everywhere else 'texture_')
+                  + {0.3: 'weak', 0.5: 'strong'}[each.texture_share])
+    if each.template != 'put {object} on {receptacle}':
+        found.add('paraphrase')
+    if on_cells.max() > 1e-6:
+        assert on_cells.min() > 0.02 and each.object_yaw_rad in NEW_YAWS_RAD
+        found.add('position')
+    if any(each.joint_offset_rad):
+        found.add('initial_pose')
+    if each.moved_xy_m is not None:
+        assert np.linalg.norm(np.subtract(spots, each.moved_xy_m), axis=1).min() > 0.085
+        found.add('object_moved')
+    return found
+
+
+def test_what_is_shifted_is_one_thing_of_choice_at_a_time():
+    """Each set the one that it names; the mixed set all of them, about as often each."""
+    assert all(_differs(each) == set() for each in _some('put25_choice', 100))
+    names = [each.removeprefix('put25_choice_') for each in CHOICE_AXES]
+    for name in names:
+        drawn = _some(f'put25_choice_{name}', 100)
+        assert all(_differs(each) == {name} for each in drawn)
+        assert {each.object_name for each in drawn} == set(CHOICE_OBJECTS)
+    mixed = [_differs(each) for each in _some('put25_choice_shifted', 900)]
+    assert all(len(each) == 1 for each in mixed)
+    counted = Counter(name for each in mixed for name in each)
+    assert set(counted) == set(names) and min(counted.values()) > 70
 
 
 def test_the_official_twin_places_alike():

@@ -139,7 +139,7 @@ def test_other_seeds_than_the_kept_ones_are_played(config):
 
 def test_axes_and_times_that_are_missing_are_measured(config):
     """Of dense they alone; a row that must be made for them is played again as well."""
-    nano = replace(with_rows(config, lambda rows: None, ('put25_choice', 'put25_choice_ood')),
+    nano = replace(with_rows(config, lambda rows: None, ('put25_choice', 'put25_choice_shifted')),
                    preset='nano')
     assert names(replace(nano, axis_episodes=0)) == ['report']
     assert names(replace(nano, rows=('dense',))) == ['axes-dense', 'report']

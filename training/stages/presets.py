@@ -23,6 +23,8 @@ that everything fits together.
 
 from dataclasses import dataclass, field
 
+from rlrc_sim.axes import CHOICE_AXES
+
 AXES = tuple(f'put25_{name}' for name in (
     'unseen_table', 'texture_weak', 'texture_strong', 'whole_weak', 'whole_strong',
     'unseen_object', 'unseen_receptacle', 'paraphrase', 'second_object', 'second_receptacle',
@@ -61,8 +63,8 @@ class Settings:
     distill: bool = True
     """Whether the dense policy's probabilities are half of the targets in recovery."""
     ind_set: str = 'put25_choice'
-    ood_set: str = 'put25_choice_ood'
-    axes: tuple[str, ...] = AXES
+    ood_set: str = 'put25_choice_shifted'
+    axes: tuple[str, ...] = (*CHOICE_AXES, 'put25_choice_ood')
 
     @property
     def sets(self) -> tuple[str, str]:
