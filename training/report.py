@@ -38,7 +38,14 @@ from rlrc_training.intervals import PairedComparison
 from rlrc_training.model_card import write_card
 from rlrc_training.reporting.cells import Cell, NOT_MEASURED, OUTDATED, RowResult
 from rlrc_training.reporting.config import PageConfig, ReportConfig
-from rlrc_training.reporting.figures import axis_bars, learning, planes, stage_bars, strips
+from rlrc_training.reporting.figures import (
+    axis_bars,
+    learning,
+    planes,
+    shift_bars,
+    stage_bars,
+    strips,
+)
 from rlrc_training.reporting.kept import write_kept
 from rlrc_training.reporting.origins import (
     commands,
@@ -198,8 +205,8 @@ def page(result: PipelineResult, notes: str = '') -> list[Block]:
     if found := learning(result):
         blocks += [Heading('Learning curves'), found,
                    Paragraph('On validation seeds, which the table never meets.', small=True)]
-    if found := axis_bars(result):
-        blocks += [Heading('Away from training, one thing at a time'), found]
+    if apart := [each for each in (shift_bars(result), axis_bars(result)) if each]:
+        blocks += [Heading('Away from training, one thing at a time'), *apart]
     if found := strips(result):
         blocks += [Heading('The same seeds, dense above, RLRC below'), found,
                    Paragraph('The first seeds of each set, whatever became of them.', small=True)]

@@ -22,9 +22,17 @@ import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 
-from pipeline_folder import COMMIT, make_pipeline_folder, make_plan_file, rewrite, write_results
+from pipeline_folder import (
+    COMMIT,
+    make_pipeline_folder,
+    make_plan_file,
+    OOD,
+    rewrite,
+    write_results,
+)
 import pytest
 from rlrc_ros.vla.inspection import inspect
+from rlrc_sim.suites import placement
 from rlrc_training.content_hash import write_json
 from rlrc_training.intervals import compare_paired
 from rlrc_training.report import _below_table, main, report
@@ -33,6 +41,7 @@ from rlrc_training.reporting.charts import Bar, bars, curves, plane, Point
 from rlrc_training.reporting.config import ReportConfig
 from rlrc_training.reporting.goals import goals, ratios_by_block
 from rlrc_training.reporting.read import read_pipeline
+from rlrc_training.reporting.shifts import MIXED, shift_of, SHIFTS
 from rlrc_training.stages.record import Records
 from rlrc_training.table_rows import ROWS
 from tiny_vla import make_tiny_checkpoint
@@ -171,6 +180,38 @@ def test_the_caption_says_what_rows_of_different_length_played(tmp_path):
     twin = report(ReportConfig(folder, tmp_path / 'out')).with_suffix('.md').read_text()
     assert '/500 |' in twin and '/40; too few: 40 of 500' in twin and '499' not in twin
     assert 'the first so many of the same held-out seeds' in twin and 'n=40: too few' in twin
+
+
+@pytest.mark.parametrize('name', SHIFTS)
+def test_the_kind_of_shift_is_read_off_an_episode(name):
+    """Of each set of one shift it is that one; of the set that they are away from, none."""
+    assert {shift_of(placement(f'put25_choice_{name}', seed)) for seed in range(50)} == {name}
+    assert {shift_of(placement('put25_choice', seed)) for seed in range(50)} == {''}
+
+
+def test_a_mixed_set_is_taken_apart(tmp_path):
+    """A bar for each kind of shift and row, with its own count; they add up to the OOD cell."""
+    folder = make_pipeline_folder(tmp_path / 'nano', episodes=90)
+    assert 'by what differs' not in report(ReportConfig(folder, tmp_path / 'none')).read_text()
+
+    def mixed(document: dict) -> None:
+        for each in document['episodes']:
+            if each['episode_set'] == OOD:
+                each['episode_set'] = MIXED
+    for name in ('dense', 'rlrc', 'rlrc-4bit'):
+        rewrite(folder, f'evaluate-{name}', mixed)
+    plan = json.loads((folder / 'plan.json').read_text())
+    write_json(folder / 'plan.json', {**plan, 'ood_set': MIXED})
+    for row in read_pipeline(folder).rows:
+        cells = row.shifts.values()
+        if row.row.group in ('dense', 'rlrc'):
+            assert tuple(row.shifts) == SHIFTS
+            assert (sum(each.successes for each in cells), sum(each.episodes for each in cells)
+                    ) == (row.ood.successes, row.ood.episodes) and row.ood.episodes == 90
+        else:
+            assert not row.shifts
+    html = report(ReportConfig(folder, tmp_path / 'out')).read_text()
+    assert 'OOD, by what differs from training' in html and 'texture strong' in html
 
 
 def test_what_was_measured_on_another_checkpoint_is_no_number(tmp_path):

@@ -134,6 +134,8 @@ class RowResult:
     """Another run played it."""
     crashed: int = 0
     """Of the episodes on both sets, how many crashed the simulator and count as failed."""
+    shifts: dict[str, Cell] = field(default_factory=dict)
+    """The OOD cell by the way in which each episode is away from training, if it mixes several."""
 
     @property
     def title(self) -> str:

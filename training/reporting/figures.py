@@ -135,15 +135,29 @@ def learning(result: PipelineResult) -> Charts | None:
 
 def axis_bars(result: PipelineResult) -> Charts | None:
     """Return dense, RLRC and RLRC-4bit on every further axis."""
-    rows = [each for each in result.rows if each.axes]
-    names = list(dict.fromkeys(name for each in rows for name in each.axes))
+    return _bars_by_name({each.title: each.axes for each in result.rows}, 'axes',
+                         'Success by axis', lambda name: name.partition('_')[2])
+
+
+def shift_bars(result: PipelineResult) -> Charts | None:
+    """Return the OOD cells of dense, RLRC and RLRC-4bit, taken apart by the kind of shift."""
+    rows = [each for each in result.rows if each.row.group in ('dense', 'rlrc')]
+    return _bars_by_name({each.title: each.shifts for each in rows}, 'shifts',
+                         'OOD, by what differs from training', str)
+
+
+def _bars_by_name(cells: dict[str, dict[str, Cell]], chart: str, title: str,
+                  short: Callable[[str], str]) -> Charts | None:
+    """Return a group of bars a name, one of them for each row that has any; None: none has."""
+    rows = {row: those for row, those in cells.items() if those}
     if not rows:
         return None
+    names = list(dict.fromkeys(name for those in rows.values() for name in those))
     shades = (GREY, BLUE, GREEN)
-    series = [(each.title, shades[index % 3]) for index, each in enumerate(rows)]
-    groups = [(name.partition('_')[2].replace('_', ' '),
-               [_bar(each.axes.get(name)) for each in rows]) for name in names]
-    return Charts([('axes', bars(groups, series, 'Success by axis'))])
+    series = [(row, shades[index % 3]) for index, row in enumerate(rows)]
+    groups = [(short(name).replace('_', ' '), [_bar(those.get(name)) for those in rows.values()])
+              for name in names]
+    return Charts([(chart, bars(groups, series, title))])
 
 
 def strips(result: PipelineResult) -> Pictures | None:

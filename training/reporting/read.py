@@ -38,6 +38,7 @@ from rlrc_training.reporting.found import (
 )
 from rlrc_training.reporting.goals import Goal, goals
 from rlrc_training.reporting.kept import KeptRow, once, read_files
+from rlrc_training.reporting.shifts import by_shift
 from rlrc_training.table_rows import ROWS
 
 
@@ -115,7 +116,8 @@ def _row(plan: dict, name: str, found: Found, dense: dict | None) -> RowResult:
         found.outdated, found.times_outdated, found.checkpoint, found.content,
         document and document.get('arithmetic', 'float32'), document and document.get('reused'),
         found.turns, found.kept,
-        sum(each.get('crashed', False) for each in document['episodes']) if document else 0)
+        sum(each.get('crashed', False) for each in document['episodes']) if document else 0,
+        by_shift(document['episodes']) if document else {})
 
 
 def _curve_of(given: Path) -> list[dict]:
