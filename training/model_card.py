@@ -144,7 +144,7 @@ def card(folder: Path, result: RowResult | None = None, plan: dict | None = None
     fetch = [f'hf download {repository} --local-dir {where}'] if repository else []
     parts = [f'| {part} | {count / 1e6:.2f} M |' for part, count in summary.parts.items() if count]
     widths = {(each.num_heads, each.intermediate_size) for each in config.decoder.layers}
-    shape = ', '.join(f'{heads} heads and {channels} channels'
+    shape = ', '.join(f'{heads} head{"s" * (heads != 1)} and {channels} channels'
                       for heads, channels in sorted(widths, reverse=True))
     record = config.quantization
     stored = ('bf16' if record is None else ', '.join(

@@ -207,6 +207,9 @@ def page(result: PipelineResult, notes: str = '') -> list[Block]:
                    Paragraph('On validation seeds, which the table never meets.', small=True)]
     if apart := [each for each in (shift_bars(result), axis_bars(result)) if each]:
         blocks += [Heading('Away from training, one thing at a time'), *apart]
+        if result.row('rlrc') and result.row('rlrc').shifts:
+            blocks += [Paragraph('The OOD cells of the table, taken apart; parts of a cell have '
+                                 f'fewer than {MIN_EPISODES} episodes each.', small=True)]
     if found := strips(result):
         blocks += [Heading('The same seeds, dense above, RLRC below'), found,
                    Paragraph('The first seeds of each set, whatever became of them.', small=True)]

@@ -22,6 +22,7 @@ CSS pixels; rates are 0 ... 1 and shown in %.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from math import ceil, floor, log10
 
 BLUE, ORANGE, GREY, GREEN, RED = '#2563a8', '#d97732', '#7b8794', '#2a8f7d', '#b3423f'
@@ -194,6 +195,8 @@ def plane(points: Sequence[Point], x_label: str, title: str) -> str:
     taken: list[tuple[float, float, float, float]] = [
         (at(each.x, each.y)[0] - 5, at(each.x, each.y)[1] - 5, at(each.x, each.y)[0] + 5,
          at(each.x, each.y)[1] + 5) for each in points]
+    taken += [(x - 2, y - 2, x + 2, y + 2) for one, other in pairwise(front)
+              for x, y in _along(at(one.x, one.y), at(other.x, other.y))]  # no label on the line
     for each in points:
         x, y = at(each.x, each.y)
         parts += [_line(x, at(each.x, each.low)[1], x, at(each.x, each.high)[1], each.colour, 1.4),
@@ -205,6 +208,14 @@ def plane(points: Sequence[Point], x_label: str, title: str) -> str:
                                each.colour, 0.7))
         parts.append(_text(left_px, base, each.label, size=11))
     return _svg(WIDTH, height, parts, title)
+
+
+def _along(start: tuple[float, float], end: tuple[float, float],
+           apart_px: float = 8.0) -> list[tuple[float, float]]:
+    """Return points on a line, both ends left out."""
+    count = max(1, round(max(abs(end[0] - start[0]), abs(end[1] - start[1])) / apart_px))
+    return [(start[0] + (end[0] - start[0]) * each / count,
+             start[1] + (end[1] - start[1]) * each / count) for each in range(1, count)]
 
 
 def curves(series: Sequence[tuple[str, str, Sequence[tuple[float, float]]]], x_label: str,
