@@ -33,12 +33,12 @@ rlrc rl --init runs/nano/recover/checkpoint --bc demonstrations --data runs/nano
 rlrc quantize runs/nano/rl/checkpoint --data runs/nano/collect --decoder int4 --vision int4 --projector int4 --group-size 64 --rounding gptq --stem --embeddings int8 --head int4 --short-groups decoder vision projector --out runs/nano/quantize
 
 # evaluate
-rlrc evaluate runs/nano/dense/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --strips 3 --out runs/nano/evaluation/dense
-rlrc evaluate runs/nano/prune --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/pruned
-rlrc evaluate runs/nano/recover/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/pruned-sft
-rlrc evaluate runs/nano/recover-int4 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/pruned-sft-int4
-rlrc evaluate runs/nano/rl/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --strips 3 --out runs/nano/evaluation/rlrc
-rlrc evaluate runs/nano/quantize --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/rlrc-4bit
+rlrc evaluate runs/nano/dense/checkpoint --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --strips 3 --out runs/nano/evaluation/dense
+rlrc evaluate runs/nano/prune --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --out runs/nano/evaluation/pruned
+rlrc evaluate runs/nano/recover/checkpoint --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --out runs/nano/evaluation/pruned-sft
+rlrc evaluate runs/nano/recover-int4 --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --out runs/nano/evaluation/pruned-sft-int4
+rlrc evaluate runs/nano/rl/checkpoint --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --strips 3 --out runs/nano/evaluation/rlrc
+rlrc evaluate runs/nano/quantize --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --out runs/nano/evaluation/rlrc-4bit
 
 # timing
 rlrc timing runs/nano/dense/checkpoint runs/nano/prune runs/nano/recover/checkpoint runs/nano/recover-int4 runs/nano/rl/checkpoint runs/nano/quantize --names dense pruned pruned-sft pruned-sft-int4 rlrc rlrc-4bit --dtype bfloat16 --blocks 12 --out runs/nano/timing-chain
@@ -88,24 +88,24 @@ rlrc prune runs/nano/dense/checkpoint --data runs/nano/collect runs/nano/scatter
 rlrc sft --init runs/nano/robot-loss --data runs/nano/collect runs/nano/scatter runs/nano/dagger --distill runs/nano/dense/checkpoint --keep-statistics --episode-set put25_choice --steps 12000 --batch-size 32 --sentences 2 --learning-rate 0.0008 --warmup-steps 100 --gripper-weight 4 --token-jitter 4 --precision bf16 --eval-every 3000 --eval-episodes 60 --out runs/nano/robot-loss-sft
 
 # evaluate
-rlrc evaluate runs/nano/int8 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/int8
-rlrc evaluate runs/nano/nf4 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/nf4
-rlrc evaluate runs/nano/int4 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/int4
-rlrc evaluate runs/nano/magnitude-20 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/magnitude-20
-rlrc evaluate runs/nano/magnitude-20-sft/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/magnitude-20-sft
-rlrc evaluate runs/nano/wanda-20 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/wanda-20
-rlrc evaluate runs/nano/wanda-20-sft/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/wanda-20-sft
-rlrc evaluate runs/nano/llm-pruner-20 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/llm-pruner-20
-rlrc evaluate runs/nano/llm-pruner-20-sft/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/llm-pruner-20-sft
-rlrc evaluate runs/nano/flap-20 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/flap-20
-rlrc evaluate runs/nano/flap-20-sft/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/flap-20-sft
-rlrc evaluate runs/nano/dense/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --runtime vla-cache --out runs/nano/evaluation/vla-cache
-rlrc evaluate runs/nano/recover-int8 --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/pruned-sft-int8
-rlrc evaluate runs/nano/fewer-wider-sft/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/fewer-wider
-rlrc evaluate runs/nano/robot-loss-sft/checkpoint --set put25_choice,put25_choice_ood --episodes 500 --videos 0 --out runs/nano/evaluation/robot-loss
-rlrc evaluate runs/nano/dense/checkpoint --set put25_unseen_table,put25_texture_weak,put25_texture_strong,put25_whole_weak,put25_whole_strong,put25_unseen_object,put25_unseen_receptacle,put25_paraphrase,put25_second_object,put25_second_receptacle,put25_position,put25_initial_pose,put25_object_moved --episodes 100 --videos 0 --out runs/nano/axes/dense
-rlrc evaluate runs/nano/rl/checkpoint --set put25_unseen_table,put25_texture_weak,put25_texture_strong,put25_whole_weak,put25_whole_strong,put25_unseen_object,put25_unseen_receptacle,put25_paraphrase,put25_second_object,put25_second_receptacle,put25_position,put25_initial_pose,put25_object_moved --episodes 100 --videos 0 --out runs/nano/axes/rlrc
-rlrc evaluate runs/nano/quantize --set put25_unseen_table,put25_texture_weak,put25_texture_strong,put25_whole_weak,put25_whole_strong,put25_unseen_object,put25_unseen_receptacle,put25_paraphrase,put25_second_object,put25_second_receptacle,put25_position,put25_initial_pose,put25_object_moved --episodes 100 --videos 0 --out runs/nano/axes/rlrc-4bit
+rlrc evaluate runs/nano/int8 --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --out runs/nano/evaluation/int8
+rlrc evaluate runs/nano/nf4 --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --out runs/nano/evaluation/nf4
+rlrc evaluate runs/nano/int4 --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --out runs/nano/evaluation/int4
+rlrc evaluate runs/nano/magnitude-20 --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --out runs/nano/evaluation/magnitude-20
+rlrc evaluate runs/nano/magnitude-20-sft/checkpoint --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --out runs/nano/evaluation/magnitude-20-sft
+rlrc evaluate runs/nano/wanda-20 --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --out runs/nano/evaluation/wanda-20
+rlrc evaluate runs/nano/wanda-20-sft/checkpoint --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --out runs/nano/evaluation/wanda-20-sft
+rlrc evaluate runs/nano/llm-pruner-20 --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --out runs/nano/evaluation/llm-pruner-20
+rlrc evaluate runs/nano/llm-pruner-20-sft/checkpoint --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --out runs/nano/evaluation/llm-pruner-20-sft
+rlrc evaluate runs/nano/flap-20 --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --out runs/nano/evaluation/flap-20
+rlrc evaluate runs/nano/flap-20-sft/checkpoint --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --out runs/nano/evaluation/flap-20-sft
+rlrc evaluate runs/nano/dense/checkpoint --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --runtime vla-cache --out runs/nano/evaluation/vla-cache
+rlrc evaluate runs/nano/recover-int8 --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --out runs/nano/evaluation/pruned-sft-int8
+rlrc evaluate runs/nano/fewer-wider-sft/checkpoint --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --out runs/nano/evaluation/fewer-wider
+rlrc evaluate runs/nano/robot-loss-sft/checkpoint --set put25_choice,put25_choice_shifted --episodes 500 --videos 0 --out runs/nano/evaluation/robot-loss
+rlrc evaluate runs/nano/dense/checkpoint --set put25_choice_unseen_table,put25_choice_texture_weak,put25_choice_texture_strong,put25_choice_whole_weak,put25_choice_whole_strong,put25_choice_paraphrase,put25_choice_position,put25_choice_initial_pose,put25_choice_object_moved,put25_choice_ood --episodes 100 --videos 0 --out runs/nano/axes/dense
+rlrc evaluate runs/nano/rl/checkpoint --set put25_choice_unseen_table,put25_choice_texture_weak,put25_choice_texture_strong,put25_choice_whole_weak,put25_choice_whole_strong,put25_choice_paraphrase,put25_choice_position,put25_choice_initial_pose,put25_choice_object_moved,put25_choice_ood --episodes 100 --videos 0 --out runs/nano/axes/rlrc
+rlrc evaluate runs/nano/quantize --set put25_choice_unseen_table,put25_choice_texture_weak,put25_choice_texture_strong,put25_choice_whole_weak,put25_choice_whole_strong,put25_choice_paraphrase,put25_choice_position,put25_choice_initial_pose,put25_choice_object_moved,put25_choice_ood --episodes 100 --videos 0 --out runs/nano/axes/rlrc-4bit
 
 # timing
 rlrc timing runs/nano/dense/checkpoint runs/nano/int8 runs/nano/nf4 runs/nano/int4 runs/nano/magnitude-20 runs/nano/magnitude-20-sft/checkpoint runs/nano/wanda-20 runs/nano/wanda-20-sft/checkpoint runs/nano/llm-pruner-20 runs/nano/llm-pruner-20-sft/checkpoint runs/nano/flap-20 runs/nano/flap-20-sft/checkpoint runs/nano/dense/checkpoint runs/nano/prune runs/nano/recover/checkpoint runs/nano/recover-int8 runs/nano/recover-int4 runs/nano/rl/checkpoint runs/nano/quantize runs/nano/fewer-wider-sft/checkpoint runs/nano/robot-loss-sft/checkpoint --names dense int8 nf4 int4 magnitude-20 magnitude-20-sft wanda-20 wanda-20-sft llm-pruner-20 llm-pruner-20-sft flap-20 flap-20-sft vla-cache pruned pruned-sft pruned-sft-int8 pruned-sft-int4 rlrc rlrc-4bit fewer-wider robot-loss --vla-cache vla-cache --dtype bfloat16 --blocks 12 --out runs/nano/timing
