@@ -93,21 +93,21 @@ class Robot(Bench):
         self.images.publish(message)
 
 
-def at_rate(shipped: Path, folder: Path, hz: float) -> Path:
+def at_rate(policy: Path, folder: Path, hz: float) -> Path:
     """Return the checkpoint with another control rate, its files linked."""
     own = folder / f'{hz:g}_hz'
     own.mkdir()
-    for file in shipped.iterdir():
+    for file in policy.iterdir():
         if file.name != 'config.json':
             (own / file.name).symlink_to(file.resolve())
-    document = json.loads((shipped / 'config.json').read_text())
+    document = json.loads((policy / 'config.json').read_text())
     (own / 'config.json').write_text(json.dumps({**document, 'control_hz': hz}))
     return own
 
 
-def measure(shipped: Path, hz: float, seconds: float, folder: Path, runtime: str) -> str:
+def measure(policy: Path, hz: float, seconds: float, folder: Path, runtime: str) -> str:
     """Return one rate's line of the table."""
-    checkpoint, namespace = at_rate(shipped, folder, hz), f'/measured_{os.getpid()}_{round(hz)}_hz'
+    checkpoint, namespace = at_rate(policy, folder, hz), f'/measured_{os.getpid()}_{round(hz)}_hz'
     parameters = {'checkpoint': str(checkpoint), 'instruction': 'put carrot on plate',
                   'runtime': runtime, 'max_frozen_image_s': 0.0}
     process = NodeProcess(

@@ -221,9 +221,13 @@ _CHOICE_SHIFTS: dict[str, tuple[str, Sampler]] = {
 """RL4VLA's axes for the things of `choice`: group and sampler. Unseen names are `choice_ood`'s."""
 
 
+def _choice_shift(rng: np.random.Generator, name: str) -> Placement:
+    return replace(_CHOICE_SHIFTS[name][1](rng), shift=name)
+
+
 def _choice_shifted(rng: np.random.Generator) -> Placement:
     """Draw one of the shifts, then an episode of it."""
-    return _pick(rng, tuple(_CHOICE_SHIFTS.values()))[1](rng)
+    return _choice_shift(rng, _pick(rng, tuple(_CHOICE_SHIFTS)))
 
 
 _AXES: dict[str, tuple[Axis, Sampler]] = {
@@ -258,8 +262,9 @@ _AXES: dict[str, tuple[Axis, Sampler]] = {
     'choice_shifted': (Axis('Choice shifted', 'one of the nine shifts below, drawn evenly'),
                        _choice_shifted),
 }
-_AXES |= {f'choice_{name}': (Axis(f'Choice {group}', f'choice: {_AXES[name][0].shows}'), sampler)
-          for name, (group, sampler) in _CHOICE_SHIFTS.items()}
+_AXES |= {f'choice_{name}': (Axis(f'Choice {group}', f'choice: {_AXES[name][0].shows}'),
+                             partial(_choice_shift, name=name))
+          for name, (group, _) in _CHOICE_SHIFTS.items()}
 CHOICE_AXES = tuple(f'put25_choice_{name}' for name in _CHOICE_SHIFTS)
 """Sets that are `put25_choice` but for one thing."""
 

@@ -66,6 +66,8 @@ class Placement:
     """Added to the arm's first joints."""
     moved_xy_m: tuple[float, float] | None = None
     """Where the object is put when step 5 begins; None: it is left alone."""
+    shift: str = ''
+    """In which way it is away from `choice`, by the name of that way's set; empty: not told."""
 
     @property
     def instruction(self) -> str:

@@ -116,10 +116,8 @@ class ArmPoseController(PDEEPoseController):
         target = super().compute_target_pose(prev_ee_pose_at_base, action)
         if not self.config.in_workspace:
             return target
-        # On no axis farther out than the last target: an arm that begins outside may come in.
-        lower = torch.minimum(self._box_m[0], prev_ee_pose_at_base.p)
-        upper = torch.maximum(self._box_m[1], prev_ee_pose_at_base.p)
-        return Pose.create_from_pq(torch.clamp(target.p, lower, upper), target.q)
+        return Pose.create_from_pq(
+            limits.into_box(target.p, prev_ee_pose_at_base.p, *self._box_m), target.q)
 
 
 @dataclass

@@ -65,6 +65,15 @@ WORKSPACE_UPPER_M = _constant(0.45, 0.25, 0.30)
 """Box for the end effector in `base_link`: the one of OpenVLA's BridgeData evaluation."""
 
 
+def into_box(xyz_m, xyz_last_m, lower_m, upper_m):
+    """
+    Return the nearest points (..., 3) of a box to `xyz_m`, as arrays or as tensors, as they came.
+
+    On no axis farther out than the last points `xyz_last_m`: what begins outside may come in.
+    """
+    return xyz_m.clip(xyz_last_m.clip(max=lower_m), xyz_last_m.clip(min=upper_m))
+
+
 def finger_target_m(gripper: float) -> float:
     """Return the finger position in metres for a policy's `gripper` (1 open ... 0 closed)."""
     return FINGER_OPEN_M if gripper > GRIPPER_THRESHOLD else FINGER_CLOSED_M

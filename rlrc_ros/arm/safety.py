@@ -35,6 +35,7 @@ from rlrc_ros.arm.kinematics import Kinematics, next_target
 from rlrc_ros.arm.limits import (
     ARM_JOINTS,
     finger_target_m,
+    into_box,
     JOINT_LOWER_RAD,
     JOINT_SPEED_RAD_S,
     JOINT_UPPER_RAD,
@@ -161,7 +162,8 @@ class SafetyGate:
         T_next = next_target(T_base_ee_target, action)
         asked_m = T_next[:3, 3].copy()
         if self.limits.clamp_to_workspace:
-            T_next[:3, 3] = self._into_box(asked_m, T_base_ee_target[:3, 3])
+            T_next[:3, 3] = into_box(asked_m, T_base_ee_target[:3, 3],
+                                     self.limits.workspace_lower_m, self.limits.workspace_upper_m)
         rejection = self._check_workspace(T_next[:3, 3], T_base_ee_target[:3, 3])
         if rejection is not None:
             return rejection
@@ -256,12 +258,6 @@ class SafetyGate:
                     StopReason.ACTION_TOO_LARGE,
                     f'{name} of {largest:.3f} {unit} in one step; at most {most:g} {unit}')
         return None
-
-    def _into_box(self, xyz_m: np.ndarray, xyz_last_m: np.ndarray) -> np.ndarray:
-        """Return the nearest point (3,) of the box; on no axis farther out than the last one."""
-        lower = np.minimum(self.limits.workspace_lower_m, xyz_last_m)
-        upper = np.maximum(self.limits.workspace_upper_m, xyz_last_m)
-        return np.clip(xyz_m, lower, upper)
 
     def _check_workspace(self, xyz_m: np.ndarray, xyz_last_m: np.ndarray) -> Rejection | None:
         outside = self._distance_outside(xyz_m)  # (3,)

@@ -128,7 +128,9 @@ def test_what_is_shifted_is_one_thing_of_choice_at_a_time():
         drawn = _some(f'put25_choice_{name}', 100)
         assert all(_differs(each) == {name} for each in drawn)
         assert {each.object_name for each in drawn} == set(CHOICE_OBJECTS)
-    mixed = [_differs(each) for each in _some('put25_choice_shifted', 900)]
+    drawn = _some('put25_choice_shifted', 900)
+    mixed = [_differs(each) for each in drawn]
+    assert mixed == [{each.shift} for each in drawn]
     assert all(len(each) == 1 for each in mixed)
     counted = Counter(name for each in mixed for name in each)
     assert set(counted) == set(names) and min(counted.values()) > 70

@@ -41,7 +41,7 @@ from rlrc_training.reporting.charts import Bar, bars, curves, plane, Point
 from rlrc_training.reporting.config import ReportConfig
 from rlrc_training.reporting.goals import goals, ratios_by_block
 from rlrc_training.reporting.read import read_pipeline
-from rlrc_training.reporting.shifts import MIXED, shift_of, SHIFTS
+from rlrc_training.reporting.shifts import MIXED, SHIFTS
 from rlrc_training.stages.record import Records
 from rlrc_training.table_rows import ROWS
 from tiny_vla import make_tiny_checkpoint
@@ -183,10 +183,10 @@ def test_the_caption_says_what_rows_of_different_length_played(tmp_path):
 
 
 @pytest.mark.parametrize('name', SHIFTS)
-def test_the_kind_of_shift_is_read_off_an_episode(name):
+def test_an_episode_says_its_kind_of_shift(name):
     """Of each set of one shift it is that one; of the set that they are away from, none."""
-    assert {shift_of(placement(f'put25_choice_{name}', seed)) for seed in range(50)} == {name}
-    assert {shift_of(placement('put25_choice', seed)) for seed in range(50)} == {''}
+    assert {placement(f'put25_choice_{name}', seed).shift for seed in range(50)} == {name}
+    assert {placement('put25_choice', seed).shift for seed in range(50)} == {''}
 
 
 def test_a_mixed_set_is_taken_apart(tmp_path):

@@ -164,8 +164,8 @@ def strips(result: PipelineResult) -> Pictures | None:
     """Return episodes of equal seeds: dense above, RLRC below."""
     ours, theirs = result.strips['rlrc'], result.strips['dense']
     pictures = []
-    for key in sorted({*theirs, *ours}, key=lambda key: (
-            (theirs | ours)[key]['episode_set'], (theirs | ours)[key]['seed'])):
+    told = theirs | ours
+    for key in sorted(told, key=lambda key: (told[key]['episode_set'], told[key]['seed'])):
         for name, of in (('dense', theirs), ('RLRC', ours)):
             if key in of:
                 each = of[key]
