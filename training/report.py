@@ -52,6 +52,7 @@ from rlrc_training.reporting.origins import (
     given_in_words,
     machines,
     played_elsewhere,
+    sources_in_words,
     timed_apart,
     wall_clock_table,
 )
@@ -220,7 +221,8 @@ def page(result: PipelineResult, notes: str = '') -> list[Block]:
                    *(Paragraph(' '.join(each.split())) for each in told)]
     return [*blocks, Heading('Wall-clock of every stage'), wall_clock_table(result),
             Heading('Commands'), commands(result),
-            Heading('Versions and machine'), machines(result)]
+            Heading('Versions and machine'), machines(result),
+            *((Paragraph(told, small=True),) if (told := sources_in_words(result)) else ())]
 
 
 def report(config: ReportConfig) -> Path:

@@ -347,6 +347,35 @@ def test_strips_of_one_row_need_none_of_the_other(first):
     assert len(told) == 1 and told[0][0].startswith('RLRC')
 
 
+def test_strips_outlive_the_folder_that_drew_them(first, second, tmp_path):
+    """The second page shows them, and so does a third, which has the second's file alone."""
+    before = strips(read_pipeline(first[0])).pictures
+    rows, twins = first[1], []
+    for name in ('second', 'third'):
+        config = ReportConfig(second, tmp_path / name, rows=rows, cards=False)
+        twins.append(report(config).with_suffix('.md').read_text())
+        rows = config.rows_file
+    assert len(before) == 2
+    for words, path, picture in before:
+        assert all(f'![{words}](nano/{picture})' in twin for twin in twins)
+        assert (rows.parent / picture).read_bytes() == path.read_bytes()
+    (rows.parent / before[0][2]).unlink()
+    assert [each[0] for each in strips(read_pipeline(second, kept_in=[rows])).pictures] == [
+        before[1][0]]
+
+
+def test_the_page_says_that_code_differed(first, second, tmp_path):
+    """Which rows were made by which; nothing where all was made by one."""
+    said = 'The code that computes was not the same throughout'
+    config = ReportConfig(second, tmp_path / 'one', rows=first[1], cards=False)
+    assert said not in report(config).with_suffix('.md').read_text()
+    rows = altered(first[1], tmp_path / 'rows.json', lambda each: each['rows'].update(
+        rlrc=other_code(each['rows']['rlrc'])))
+    config = ReportConfig(second, tmp_path / 'two', rows=rows, allow_commit=('2',), cards=False)
+    twin = report(config).with_suffix('.md').read_text()
+    assert f'{said}; ' in twin and 'abc (code 2): row rlrc.' in twin
+
+
 def test_a_kept_row_has_a_card_on_the_hub(first, second, tmp_path):
     """Found by the files' contents; --rows alone says nothing of whose they are."""
     copy = Path(shutil.copytree(first[0] / 'quantize', tmp_path / 'mine'))
@@ -377,6 +406,7 @@ def test_a_kept_row_has_a_card_on_the_hub(first, second, tmp_path):
     lambda each: each['rows']['rlrc'].update(stages=[]),
     lambda each: each['rows']['rlrc']['stages'][0].pop('sources'),
     lambda each: each['rows']['rlrc']['stages'][0].update(sources=[{'commit': 'a', 'x': 1}]),
+    lambda each: each['rows']['rlrc']['strips'].update(x={'seed': 3}),
     lambda each: each['rows']['rlrc'].update(color='red')])
 def test_a_file_that_is_none_is_named(first, tmp_path, change):
     """Whatever is wrong with it: one line that names the file and what to do."""

@@ -29,6 +29,7 @@ from rlrc_training.reporting.charts import (
     Point,
     RED,
 )
+from rlrc_training.reporting.kept import picture
 from rlrc_training.reporting.page import Charts, Pictures
 from rlrc_training.reporting.read import PipelineResult
 from rlrc_training.table_rows import CHAIN
@@ -165,12 +166,11 @@ def strips(result: PipelineResult) -> Pictures | None:
     ours, theirs = result.strips['rlrc'], result.strips['dense']
     pictures = []
     told = theirs | ours
-    for key in sorted(told, key=lambda key: (told[key]['episode_set'], told[key]['seed'])):
-        for name, of in (('dense', theirs), ('RLRC', ours)):
-            if key in of:
-                each = of[key]
-                verdict = 'success' if each['success_once'] else 'failure'
+    for key in sorted(told, key=lambda key: (told[key].episode_set, told[key].seed)):
+        for row, name, of in (('dense', 'dense', theirs), ('rlrc', 'RLRC', ours)):
+            if (each := of.get(key)) is not None:
+                verdict = 'success' if each.success_once else 'failure'
                 pictures.append((
-                    f'{name}: “{each["instruction"]}”, {each["episode_set"]} seed {each["seed"]}, '
-                    f'{verdict} within {each["steps"]} steps', each['path']))
+                    f'{name}: “{each.instruction}”, {each.episode_set} seed {each.seed}, '
+                    f'{verdict} within {each.steps} steps', each.path, picture(row, key)))
     return Pictures(pictures) if pictures else None

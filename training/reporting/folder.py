@@ -25,8 +25,10 @@ import json
 from pathlib import Path
 
 from rlrc_training.content_hash import DONE, Hashes, MEMORY, RECORDS
+from rlrc_training.reporting.kept import Strip
 from rlrc_training.stages.plan import TIMED_FIRST
 from rlrc_training.stages.sources import by_source, in_words
+from rlrc_training.strips import LISTING
 from rlrc_training.table_rows import ROWS
 
 
@@ -50,6 +52,11 @@ def read_lines(path: Path) -> list[dict]:
         except ValueError:
             continue  # a line that a kill cut short
     return found
+
+
+def given_of(plan: dict) -> dict[str, str]:
+    """Return a plan's checkpoints that were given, by stage, without the dense policy."""
+    return plan.get('given', {})
 
 
 def check_commits(records: dict[str, dict], allowed: Sequence[str]) -> None:
@@ -95,7 +102,7 @@ class PipelineFolder:
         """Return every checkpoint that was given, the dense policy first, by its like's stage."""
         dense = self.given_policy()
         return ({'dense': dense} if dense else {}) | {
-            name: Path(each) for name, each in self.plan.get('given', {}).items()}
+            name: Path(each) for name, each in given_of(self.plan).items()}
 
     def product(self, stage: str) -> Path | None:
         """Return the folder of the checkpoint that a stage makes, or that was given for it."""
@@ -147,6 +154,14 @@ class PipelineFolder:
             raise ValueError(f'{self.outs[name] / file} is not what stage {name} wrote; run '
                              '`rlrc pipeline` again, which does that stage again')
         return read_json(self.outs[name] / file)
+
+    def strips(self, row: str) -> dict[str, Strip]:
+        """Return a row's episodes that are shown, by `SET_SEED`, whose pictures are there."""
+        if f'evaluate-{row}' not in self.outs:
+            return {}
+        where = self.outs[f'evaluate-{row}'] / 'strips'
+        return {key: Strip(**each, path=path) for key, each in read_json(
+            where / LISTING, {}).items() if (path := where / f'{key}.jpg').exists()}
 
     def played(self, row: str) -> str | None:
         """Return the hash of the checkpoint that a row's evaluation read."""

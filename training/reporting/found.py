@@ -19,13 +19,13 @@ A row that was measured here goes over a kept one. A kept one stands only while 
 was played is the one that lies here, where one does.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from rlrc_ros.vla.checkpoint import CheckpointError, inspect
 from rlrc_training.reporting.cells import Turns
 from rlrc_training.reporting.folder import PipelineFolder
-from rlrc_training.reporting.kept import KeptRow, MEASURES
+from rlrc_training.reporting.kept import KeptRow, MEASURES, Strip
 from rlrc_training.stages.sources import sources_of
 from rlrc_training.table_rows import ROWS
 
@@ -46,6 +46,8 @@ class Found:
     content: str | None = None
     kept: bool = False
     """Another run played it."""
+    strips: dict[str, Strip] = field(default_factory=dict)
+    """Its episodes that are shown, by `SET_SEED`."""
 
 
 def found_here(folder: PipelineFolder, name: str, timing: dict | None,
@@ -62,7 +64,8 @@ def found_here(folder: PipelineFolder, name: str, timing: dict | None,
             else folder.results(f'axes-{name}', 'results.json'))
     measured = timing['rows'].get(name) if timing and not times_outdated else None
     return Found(document, axes, measured, measured and turns, _size(checkpoint), outdated,
-                 times_outdated, checkpoint, document and folder.played(name))
+                 times_outdated, checkpoint, document and folder.played(name),
+                 strips={} if outdated else folder.strips(name))
 
 
 def found_elsewhere(folder: PipelineFolder, here: Found, kept: KeptRow) -> Found:
@@ -78,7 +81,8 @@ def found_elsewhere(folder: PipelineFolder, here: Found, kept: KeptRow) -> Found
                      else (here.timing, here.turns))
     return Found(here.results or kept.results, here.axes or kept.axes, timing, turns,
                  here.size or size, times_outdated=here.times_outdated and not timing,
-                 checkpoint=here.checkpoint, content=kept.content, kept='results' in missing)
+                 checkpoint=here.checkpoint, content=kept.content, kept='results' in missing,
+                 strips=here.strips or kept.strips)
 
 
 def to_keep(folder: PipelineFolder, name: str, here: Found, kept: KeptRow | None
@@ -107,7 +111,8 @@ def to_keep(folder: PipelineFolder, name: str, here: Found, kept: KeptRow | None
     else:
         ours = replace(kept, stages=[*kept.stages_for(('results',)), *stages])
     ours = replace(ours, file_bytes=size.get('file_bytes'), parameters=size.get('parameters'),
-                   axes=here.axes, timing=here.timing, turns=here.turns, ppo_kept=update)
+                   axes=here.axes, timing=here.timing, turns=here.turns, ppo_kept=update,
+                   strips=here.strips)
     return ours.merged(kept) if kept else ours
 
 

@@ -24,7 +24,7 @@ row's own turns, in which the dense policy took part.
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 import json
 import os
 from pathlib import Path
@@ -39,6 +39,8 @@ MEASURES = ('results', 'axes', 'timing')
 EPISODE = ('episode_set', 'seed', 'success_once', 'success_at_end')
 """What is kept of an episode, in this order."""
 NUMBER = int | float
+STRIP = {'episode_set': str, 'seed': int, 'instruction': str, 'steps': int, 'success_once': bool}
+"""What is kept of an episode that is shown; its picture lies beside the file, see picture()."""
 RESULTS = {'episodes': [(str, int, bool, bool)], 'config': {'stop_on_success': bool},
            'arithmetic?': str, 'reused?': {'mean_share': NUMBER, 'steps': int}}
 ROW = {
@@ -46,6 +48,7 @@ ROW = {
     'stages': [{'name': str, 'verb': str, 'command': str, 'seconds': NUMBER, 'starts': int,
                 'sources': [{'commit': str, 'code?': str}]}],
     'file_bytes?': int, 'parameters?': int, 'ppo_kept?': int,
+    'strips?': {},
     'timing?': {'p50_ms': NUMBER, 'p95_ms': NUMBER, 'actions_per_s': NUMBER, 'n': int,
                 'of_first': NUMBER, 'of_first_by_block?': [NUMBER], 'group': int,
                 'file_bytes': int, 'parameters': int, 'process_bytes?': int,
@@ -53,6 +56,19 @@ ROW = {
     'turns?': {'id': str, 'machine': str, 'dtype': str, 'blocks': int, 'steps': int,
                'busy?': NUMBER, 'commit': str, 'threads?': int}}
 """What a row holds; a name that ends in ? may be missing."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """An episode that is shown as a row of pictures, as strips.json tells of it."""
+
+    episode_set: str
+    seed: int
+    instruction: str
+    steps: int
+    success_once: bool
+    path: Path = field(compare=False)
+    """The picture."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +95,8 @@ class KeptRow:
     """In which that was taken."""
     ppo_kept: int | None = None
     """Where PPO had a part in it: the update whose policy was kept."""
+    strips: dict[str, Strip] = field(default_factory=dict)
+    """By `SET_SEED`; none of those whose picture is gone."""
 
     @property
     def sources(self) -> list[dict]:
@@ -121,7 +139,9 @@ class KeptRow:
         if 'timing' in taken:
             chosen['turns'] = other.turns
         if 'results' in taken:
-            chosen['machine'] = other.machine
+            chosen |= {'machine': other.machine, 'strips': other.strips}
+        elif not self.strips:
+            chosen['strips'] = other.strips
         for each in ('file_bytes', 'parameters', 'ppo_kept'):
             if getattr(self, each) is None:
                 chosen[each] = getattr(other, each)
@@ -145,7 +165,7 @@ def read_kept(path: Path, dense: str | None) -> dict[str, KeptRow]:
         if document['format'] != FORMAT:
             raise ValueError(f'format {document["format"]!r}, wanted {FORMAT!r}')
         _check(document, {'dense': str, 'rows': {}}, 'the file')
-        kept = {name: _row(name, each) for name, each in document['rows'].items()}
+        kept = {name: _row(name, each, path.parent) for name, each in document['rows'].items()}
     except (ValueError, TypeError) as error:
         raise ValueError(f'{path} is not what `rlrc report` writes ({error}); write it anew by '
                          '`rlrc report` on the folder that measured the rows, give another file, '
@@ -202,6 +222,11 @@ def write_kept(path: Path, dense: str | None, rows: Mapping[str, KeptRow]) -> No
     os.replace(partial, path)
 
 
+def picture(row: str, key: str) -> str:
+    """Return what the picture of a row's episode `SET_SEED` is called beside a report."""
+    return f'{row}_{key}.jpg'
+
+
 def _count(results: dict | None) -> int:
     return len(results['episodes']) if results else 0
 
@@ -241,7 +266,7 @@ def _check(value: object, shape: object, where: str) -> None:
             _check(each, shape[index if isinstance(shape, tuple) else 0], f'a part of {where}')
 
 
-def _row(name: str, each: object) -> KeptRow:
+def _row(name: str, each: object, beside: Path) -> KeptRow:
     if name not in ROWS:
         raise ValueError(f'it has a row {name!r}; there are: {", ".join(ROWS)}')
     _check(each, ROW, f'row {name}')
@@ -251,16 +276,24 @@ def _row(name: str, each: object) -> KeptRow:
         raise ValueError(f'row {name} has no stage evaluate-{name}')
     for stage in each['stages']:
         sources_of(stage)
+    strips = each.get('strips') or {}
+    for key, strip in strips.items():
+        _check(strip, STRIP, f'strip {key} of row {name}')
     if bool(each.get('timing')) is not bool(each.get('turns')):
         raise ValueError(f'row {name} has one of timing and turns, wanted both or neither')
-    return KeptRow(name=name, **{**each, 'turns': each.get('turns') and Turns(**each['turns']), **{
-        key: _unpacked(each.get(key)) for key in ('results', 'axes')}})
+    return KeptRow(name=name, **{
+        **each, 'turns': each.get('turns') and Turns(**each['turns']),
+        **{key: _unpacked(each.get(key)) for key in ('results', 'axes')},
+        'strips': {key: Strip(**strip, path=path) for key, strip in strips.items()
+                   if (path := beside / picture(name, key)).is_file()}})
 
 
 def _packed_row(row: KeptRow) -> dict:
     return {**{key: value for key, value in vars(row).items() if key != 'name'},
             'results': _packed(row.results), 'axes': _packed(row.axes),
-            'turns': row.turns and asdict(row.turns)}
+            'turns': row.turns and asdict(row.turns),
+            'strips': {key: {each: getattr(strip, each) for each in STRIP}
+                       for key, strip in row.strips.items()} or None}
 
 
 def _packed(results: dict | None) -> dict | None:

@@ -15,12 +15,14 @@
 """Where a report's numbers come from: wall-clock, commands, machines, and rows of other runs."""
 
 from rlrc_training.reporting.cells import KEPT
+from rlrc_training.reporting.folder import given_of
 from rlrc_training.reporting.found import kept_stage
 from rlrc_training.reporting.kept import once
 from rlrc_training.reporting.page import Code, Table
 from rlrc_training.reporting.read import PipelineResult
 from rlrc_training.stages.progress import in_words, wall_clock
-from rlrc_training.stages.sources import sources_of
+from rlrc_training.stages.sources import by_source, sources_of
+from rlrc_training.stages.sources import in_words as states_in_words
 
 
 def played_elsewhere(result: PipelineResult) -> str:
@@ -92,7 +94,7 @@ def _commits(record: dict) -> str:
 def commands(result: PipelineResult) -> Code:
     """Return the plain commands, those of a given policy before the pipeline's own."""
     given = [each['command'] for each in result.given if each.get('command')]
-    folders = [result.plan['dense'], *result.plan.get('given', {}).values()]
+    folders = [result.plan['dense'], *given_of(result.plan).values()]
     lines = [f'# {", ".join(folders)}: given; by their provenance.json:', *given,
              '# and from them:'] if given else []
     own = dict.fromkeys(each['command'] for each in result.plan['stages'])
@@ -104,11 +106,22 @@ def commands(result: PipelineResult) -> Code:
     return Code('\n'.join([*lines, *kept, *own]))
 
 
+def sources_in_words(result: PipelineResult) -> str:
+    """Return which code made which rows, if not all of it was the same."""
+    found = by_source({**result.records, **{
+        f'row {name}': {'sources': row.sources} for name, row in result.kept.items()}})
+    if len(found) < 2:
+        return ''
+    return ('The code that computes was not the same throughout; whoever ran this said by '
+            '`--allow-commit` that the difference does not matter: '
+            + states_in_words(found) + '.')
+
+
 def given_in_words(plan: dict) -> str:
     """Return in words what the pipeline was given, as part of a sentence."""
     parts = [f'the dense policy {plan["dense"]}'] if plan.get('dense') else []
     parts += [f'the checkpoint {folder} of {stage}'
-              for stage, folder in plan.get('given', {}).items()]
+              for stage, folder in given_of(plan).items()]
     if plan.get('data'):
         parts.append(f'the demonstrations {", ".join(plan["data"])}')
     return f' Given: {", ".join(parts)}.' if parts else ''

@@ -80,9 +80,9 @@ class Charts:
 
 @dataclass(frozen=True)
 class Pictures:
-    """JPEG pictures under each other: (words, file)."""
+    """JPEG pictures under each other: (words, file, what it is called beside the page)."""
 
-    pictures: Sequence[tuple[str, Path]]
+    pictures: Sequence[tuple[str, Path, str]]
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def as_html(title: str, blocks: Sequence[Block]) -> str:
                              + (f'<figcaption>{escape(caption)}</figcaption>' if caption else '')
                              + '</figure>')
             case Pictures(pictures):
-                for words, path in pictures:
+                for words, path, _ in pictures:
                     encoded = base64.b64encode(path.read_bytes()).decode()
                     parts.append(f'<figure><img alt="{escape(words, quote=True)}" '
                                  f'src="data:image/jpeg;base64,{encoded}">'
@@ -162,10 +162,9 @@ def as_markdown(title: str, blocks: Sequence[Block], beside: Path) -> str:
                     (beside / f'{name}.svg').write_text(svg + '\n', encoding='utf-8')
                     parts.append(f'![{caption or name}]({beside.name}/{name}.svg)')
             case Pictures(pictures):
-                for words, path in pictures:
-                    copy = beside / f'{path.parts[-3]}_{path.name}'
-                    copy.write_bytes(path.read_bytes())
-                    parts.append(f'{words}\n\n![{words}]({beside.name}/{copy.name})')
+                for words, path, name in pictures:
+                    (beside / name).write_bytes(path.read_bytes())
+                    parts.append(f'{words}\n\n![{words}]({beside.name}/{name})')
             case Code(text):
                 parts.append(f'```bash\n{text.rstrip()}\n```')
     return '\n\n'.join(parts) + '\n'

@@ -27,7 +27,7 @@ from pathlib import Path
 from rlrc_training.compare import paired
 from rlrc_training.intervals import PairedComparison
 from rlrc_training.reporting.cells import Cell, RowResult, Turns
-from rlrc_training.reporting.folder import check_commits, PipelineFolder, read_json, read_lines
+from rlrc_training.reporting.folder import check_commits, PipelineFolder, read_lines
 from rlrc_training.reporting.found import (
     Found,
     found_elsewhere,
@@ -37,7 +37,7 @@ from rlrc_training.reporting.found import (
     to_keep,
 )
 from rlrc_training.reporting.goals import Goal, goals
-from rlrc_training.reporting.kept import KeptRow, once, read_files
+from rlrc_training.reporting.kept import KeptRow, once, read_files, Strip
 from rlrc_training.reporting.shifts import by_shift
 from rlrc_training.table_rows import ROWS
 
@@ -54,8 +54,8 @@ class PipelineResult:
     timing: dict | None
     curves: dict[str, list[dict]]
     """metrics.jsonl of each trained stage."""
-    strips: dict[str, dict[str, dict]]
-    """Row → `SET_SEED` → what strips.json says, with the picture's `path`."""
+    strips: dict[str, dict[str, Strip]]
+    """Row → `SET_SEED` → the episode that is shown."""
     given: tuple[dict, ...] = ()
     """Stages of the checkpoints that were given, as their provenance.json have them."""
     ppo_kept: int | None = None
@@ -156,12 +156,7 @@ def read_pipeline(path: Path, allowed: Sequence[str] = (),
     given = folder.given_products()
     curves = {name: lines for name, each in given.items()
               if (lines := _curve_of(each))} | curves
-    strips = {}
-    for name in ('dense', 'rlrc'):
-        where = path / 'evaluation' / name / 'strips'
-        told = {} if folder.outdated(f'evaluate-{name}') else read_json(where / 'strips.json', {})
-        strips[name] = {key: {**each, 'path': where / f'{key}.jpg'}
-                        for key, each in told.items() if (where / f'{key}.jpg').exists()}
+    strips = {name: every[name].strips if name in every else {} for name in ('dense', 'rlrc')}
     written = {name: row for name, found in here.items()
                if (row := to_keep(folder, name, found, files.get(name)))}
     update = next((written[name].ppo_kept for name in ('rlrc', 'rlrc-4bit') if name in written),
