@@ -16,8 +16,8 @@
 Who gets the processor while worlds simulate in processes of their own.
 
 A small policy's operations are too short to be worth two threads; what it takes from the worlds it
-loses twice. Eight worlds in two processes cost no more memory than two, and while some simulate,
-others are answered.
+loses twice. Many worlds in two processes cost little more memory than two, and while some
+simulate, others are answered.
 """
 
 from collections.abc import Iterator
@@ -27,17 +27,26 @@ import os
 import torch
 
 WORLDS_A_PROCESS = 4
-"""They share what a process costs: 10 MB more for each."""
+"""At least; they share what a process costs."""
 WORLD_BYTES = 10_000_000
 """What one more world adds to a process that has one (`put25_choice` at 128 px, rounded up)."""
-ROWS = {'cpu': 4, 'cuda': 16}
-"""Observations in one batch of the policy, always as many: see Policy.act_batch."""
+ROWS = 16
+"""
+Observations in one batch of the policy, always as many: see Policy.act_batch.
+
+Short products wait for their weights: of the policies that ship, an observation in sixteen costs
+half of one in four on a CPU.
+"""
 
 
-def batching(worlds: int, device: str) -> tuple[int, int]:
+def worlds_for(processes: int) -> int:
+    """Return how many worlds to play: a full batch is answered while as many simulate."""
+    return max(processes * WORLDS_A_PROCESS, 2 * ROWS)
+
+
+def batching(worlds: int) -> tuple[int, int]:
     """Return the rows of a batch, and how many worlds to wait for so that others simulate."""
-    rows = ROWS[device.split(':')[0]]
-    return rows, max(1, min(rows, worlds // 2))
+    return ROWS, max(1, min(ROWS, worlds // 2))
 
 
 @contextmanager

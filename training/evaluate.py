@@ -54,7 +54,7 @@ from rlrc_sim.video import FilmedEpisode, write_grid
 from rlrc_sim.world import World
 from rlrc_training.command_line import run_verb
 from rlrc_training.compare import print_comparison
-from rlrc_training.cores import batching, beside_worlds, WORLD_BYTES, WORLDS_A_PROCESS
+from rlrc_training.cores import batching, beside_worlds, WORLD_BYTES, worlds_for
 from rlrc_training.evaluate_doors import (
     check_memory,
     check_senses,
@@ -97,7 +97,8 @@ class EvaluateConfig:
     processes: int = 0
     """Processes that simulate; 0 means one for each core."""
     worlds: int = 0
-    """Worlds at once, shared out among the processes; 0: four in each, one of LIBERO's."""
+    """Worlds at once, shared out among the processes; 0: enough to answer sixteen in one batch
+    while as many simulate, of LIBERO one a process."""
     threads: int = 0
     """CPU threads of the policy; 0: one for each core that does not simulate, at least one."""
     stop_on_success: bool = False
@@ -237,7 +238,7 @@ def _play_policy(policy: Policy, config: EvaluateConfig, tasks: list[Task],
            _pool(config, policy, processes, [tasks[0]] if alone else tasks))
     with beside_worlds(processes, config.threads), own as worlds:
         if config.batched:
-            rows, together = batching(len(worlds), policy.device)
+            rows, together = batching(len(worlds))
         for some in [[task] for task in tasks] if alone else [tasks]:
             policy.reset()
             yield from play(worlds, act, some,
@@ -256,7 +257,7 @@ def _processes(config: EvaluateConfig, tasks: int) -> int:
 def _worlds(config: EvaluateConfig, processes: int, tasks: int) -> int:
     if not config.batched:  # one world a process
         return processes
-    return min(max(config.worlds or processes * WORLDS_A_PROCESS, processes), tasks)
+    return min(max(config.worlds or worlds_for(processes), processes), tasks)
 
 
 def _prepare(config: EvaluateConfig) -> dict:

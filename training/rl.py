@@ -192,7 +192,7 @@ def evaluate(learner: Learner, summary: CheckpointSummary, tokenizer: Tokenizer,
     generator = torch.Generator(learner.device).manual_seed(config.seed)
     seeds = JUDGED_BY[:config.eval_episodes][ranks.rank()::ranks.world_size()]
     sums = torch.zeros(3, dtype=torch.double)
-    rows, together = batching(len(pool), policy.device)
+    rows, together = batching(len(pool))
     with beside_worlds(pool.processes):
         for result in play(
                 pool, lambda seen: [chunk.actions[0] for chunk in policy.act_batch(

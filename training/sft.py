@@ -57,7 +57,7 @@ from rlrc_ros.vla.policy import Policy
 from rlrc_sim.rollout import play, WorldPool
 from rlrc_training import ranks
 from rlrc_training.command_line import run_verb
-from rlrc_training.cores import batching, beside_worlds, WORLDS_A_PROCESS
+from rlrc_training.cores import batching, beside_worlds, worlds_for
 from rlrc_training.frames import draw, Frames, load_frames
 from rlrc_training.presets import preset
 from rlrc_training.provenance import machine, package_versions, source_commit
@@ -92,7 +92,7 @@ def closed_loop_success(policy: Policy, pool: WorldPool, episodes: int,
                         episode_set: str = 'ind') -> float:
     """Return the share of validation seeds that the policy solves at some step."""
     with beside_worlds(pool.processes):
-        rows, together = batching(len(pool), policy.device)
+        rows, together = batching(len(pool))
         results = list(play(
             pool, partial(policy.act_batch, rows=rows), VALIDATION_SEEDS[:episodes],
             episode_set=episode_set, stop_on_success=True, together=together))
@@ -260,7 +260,7 @@ def sft(config: SftConfig) -> Path:
              sum(each.numel() for each in model.parameters()),
              sum(each.numel() for each in model.parameters() if each.requires_grad), device,
              ranks.world_size())
-    pool = (WorldPool(min(config.processes * WORLDS_A_PROCESS, config.eval_episodes),
+    pool = (WorldPool(min(worlds_for(config.processes), config.eval_episodes),
                       (model.config.image_size,) * 2, episode_set=config.episode_set,
                       processes=config.processes)
             if config.eval_episodes and ranks.is_first() else None)

@@ -115,7 +115,7 @@ class SftConfig:
     save_every: int = 100
     """Steps between saved states to go on from."""
     processes: int = 2
-    """Processes that simulate during evaluation, four worlds in each."""
+    """Processes that simulate during evaluation, many worlds in each."""
     threads: int = 0
     """CPU threads that train; 0 leaves torch's default. Evaluation leaves cores to the worlds."""
     device: str = 'auto'
