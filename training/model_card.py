@@ -21,7 +21,7 @@ was not measured is called so. A measured card names the SHA-256 of the files th
 so that it can be told later whether it is still that of the folder in which it lies.
 """
 
-from collections.abc import Sequence
+from itertools import groupby
 import os
 from pathlib import Path
 import re
@@ -74,14 +74,19 @@ def front_matter(summary: CheckpointSummary, result: RowResult | None, name: str
     return matter
 
 
-def _stages(provenance: dict) -> Sequence[str]:
-    lines = []
-    for stage in provenance.get('stages', []):
-        line = f'1. `{stage.get("command") or stage.get("name")}`'
-        if stage.get('commit'):
-            line += f' (commit {stage["commit"]})'
-        lines.append(line)
-    return lines or ['Its provenance.json names no stages.']
+def _stages(provenance: dict) -> list[str]:
+    """Return how a checkpoint was made: verbs in one line, then their commands."""
+    stages = provenance.get('stages', [])
+    if not stages:
+        return ['Its provenance.json names no stages.']
+    verbs = [(name, len(list(those))) for name, those in groupby(
+        stage.get('name', 'unnamed') for stage in stages)]
+    lines = [' → '.join(f'{name} × {count}' if count > 1 else name for name, count in verbs)
+             + ':', '', '```bash']
+    for stage in stages:
+        commit = f'  # commit {stage["commit"]}' if stage.get('commit') else ''
+        lines.append((stage.get('command') or f'# {stage.get("name", "unnamed")}') + commit)
+    return [*lines, '```']
 
 
 def _results(result: RowResult | None, plan: dict | None) -> list[str]:

@@ -168,6 +168,27 @@ def test_a_card_tells_what_goes_in_and_comes_out(tmp_path):
     assert 'policy.predict([observation])' in text and 'checkpoint:=' not in text
 
 
+def test_a_card_tells_how_it_was_made(tmp_path):
+    """Verbs in one line, rounds of one counted, then what to type with the commit it was under."""
+    folder = make_tiny_checkpoint(tmp_path / 'tiny')
+    path = folder / 'provenance.json'
+    sft, rl = ({'name': 'sft', 'command': 'rlrc sft', 'commit': 'abc'},
+               {'name': 'rl', 'command': 'rlrc rl'})
+    path.write_text(json.dumps({'stages': [sft, sft, rl, {}]}))
+    assert """
+sft × 2 → rl → unnamed:
+
+```bash
+rlrc sft  # commit abc
+rlrc sft  # commit abc
+rlrc rl
+# unnamed
+```
+""" in card(folder)
+    path.unlink()
+    assert 'names no stages' in card(folder)
+
+
 @pytest.mark.parametrize('repo_id', ['', 'tiny', 'me/tiny/x', 'me/ti ny'])
 def test_a_name_that_the_hub_refuses_is_refused_here(repo_id):
     """Before the card is written."""
