@@ -25,6 +25,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 import ctypes
 from dataclasses import dataclass, field
+import gc
 import logging
 import multiprocessing
 from multiprocessing.connection import Connection, wait
@@ -35,6 +36,7 @@ import traceback
 from rlrc_ros.types import Action, ActionChunk, Observation
 from rlrc_sim.suites import object_of
 from rlrc_sim.world import Step, Truth, World
+import torch
 
 log = logging.getLogger('rlrc.rollout')
 
@@ -81,6 +83,18 @@ NOBODY = -1
 """What a process says that works for none of its worlds."""
 
 
+def prepare_process() -> None:
+    """
+    Make this process one that simulates and does nothing else; before any of its torch work.
+
+    Worlds share cores by processes, not by threads. ManiSkill collects garbage at every reset, and
+    visits all that torch and SciPy brought unless that is set aside.
+    """
+    torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()
+
+
 def _serve(pipes: list[Connection], at_work: ctypes.c_int, image_size_px: tuple[int, int],
            control: str, episode_set: str, proprio_layout: str) -> None:
     """
@@ -88,8 +102,7 @@ def _serve(pipes: list[Connection], at_work: ctypes.c_int, image_size_px: tuple[
 
     :param at_work: shared; which of the pipes is being served, for whoever outlives a crash
     """
-    import torch  # the child's own thread setting must come before any of its torch work
-    torch.set_num_threads(1)
+    prepare_process()
     pipe = pipes[0]
     try:
         worlds = {}

@@ -43,7 +43,7 @@ from rlrc_ros.types import Action
 from rlrc_ros.vla.checkpoint import inspect
 from rlrc_ros.vla.policy import Policy
 from rlrc_sim.expert import expert_action, hand_rad
-from rlrc_sim.rollout import MAX_CRASHES_IN_SUCCESSION, WorldProcessEndedError
+from rlrc_sim.rollout import MAX_CRASHES_IN_SUCCESSION, prepare_process, WorldProcessEndedError
 from rlrc_sim.scatter import check_can_scatter, scattered
 from rlrc_sim.suites import EPISODE_SETS, TRAIN_SEEDS
 from rlrc_sim.world import Truth, World
@@ -215,8 +215,7 @@ def _collect_one(seed: int, config: CollectConfig) -> tuple[int, int]:
     """Collect one seed in a worker process; return (seed, frames kept; 0 for a failure)."""
     global _world, _policy
     if _world is None:
-        import torch  # a worker's thread setting, before its first torch work
-        torch.set_num_threads(1)
+        prepare_process()
         _world = World((config.image_size_px, config.image_size_px))
         _policy = Policy.open(config.policy, 'cpu', runtime='fast') if config.policy else None
     episode = (scatter(_world, seed, config) if config.scatter
