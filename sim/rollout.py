@@ -32,6 +32,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 import os
 import traceback
+from typing import Protocol
 
 from rlrc_ros.types import Action, ActionChunk, Observation
 from rlrc_sim.suites import object_of
@@ -46,6 +47,16 @@ Observations of several worlds → what to do in each, in the same order.
 
 A chunk is executed to its end before its world asks again; an action is a chunk of one.
 """
+
+
+class PolicyWithMemory(Protocol):
+    """What carries something over from step to step of one episode."""
+
+    def reset(self) -> None:
+        """Forget it; an episode begins."""
+
+    def act(self, observation: Observation) -> ActionChunk | Action:
+        """Return what to do next."""
 
 
 class WorldDiedError(RuntimeError):
@@ -286,7 +297,8 @@ MAX_CRASHES_IN_SUCCESSION = 3
 """Episodes that may fail so, one after the other, before the run gives up as well."""
 
 
-def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, int]], *,
+def play(pool: WorldPool, policy: BatchPolicy | Sequence[PolicyWithMemory],
+         seeds: Iterable[int | tuple[str, int]], *,
          episode_set: str = 'ind', stop_on_success: bool = False, keep_frames: bool = False,
          max_steps: int = World.max_episode_steps,
          together: int = 1) -> Iterator[EpisodeResult]:
@@ -298,6 +310,7 @@ def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, 
     observation alike in any batch. An episode whose world's process ends is played again from its
     beginning in a new one; one that ends it MAX_DEATHS_AN_EPISODE times has failed.
 
+    :param policy: one for all worlds, or one with a memory for each
     :param seeds: of episode_set; or pairs (set, seed)
     :param together: the policy is asked about a multiple of so many worlds, or about all that play
     :raises WorldDiedError: a world raised, processes ended MAX_DEATHS_AN_EPISODE times between
@@ -369,11 +382,19 @@ def play(pool: WorldPool, policy: BatchPolicy, seeds: Iterable[int | tuple[str, 
                  else len(asking) - len(asking) % together)
         if count:
             served, asking = asking[:count], asking[count:]
-            answers = policy([playing[index].observation for index in served])
+            answers = (policy([playing[index].observation for index in served])
+                       if callable(policy) else
+                       [_ask(policy[index], playing[index]) for index in served])
             for index, answer in zip(served, answers, strict=True):
                 actions = answer.actions if isinstance(answer, ActionChunk) else (answer,)
                 playing[index].planned.extend(actions)
                 pool.send(index, 'step', playing[index].planned.popleft())
+
+
+def _ask(policy: PolicyWithMemory, state: _Played) -> ActionChunk | Action:
+    if state.last is None:
+        policy.reset()
+    return policy.act(state.observation)
 
 
 def _task(state: _Played | tuple[str, int]) -> tuple[str, int]:

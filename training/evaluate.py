@@ -40,7 +40,7 @@ from typing import Annotated
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from rlrc_ros.types import RUNTIMES
+from rlrc_ros.types import ActionChunk, Observation, RUNTIMES
 from rlrc_ros.vla.checkpoint import inspect
 from rlrc_ros.vla.policy import Policy
 from rlrc_ros.vla.runtime_choice import dtype_for, resolved_device
@@ -95,7 +95,7 @@ class EvaluateConfig:
     out: Path | None = None
     """Folder for results.json; runs/evaluate/NAME by default."""
     processes: int = 0
-    """Processes that simulate; 0 means one for each core."""
+    """Processes that simulate; 0: one for each core, of `vla-cache` one."""
     worlds: int = 0
     """Worlds at once, shared out among the processes; 0: enough to answer sixteen in one batch
     while as many simulate, of LIBERO one a process."""
@@ -113,7 +113,7 @@ class EvaluateConfig:
     fresh: bool = False
     """Forget what OUT holds, instead of going on with it."""
     runtime: str = 'eager'
-    """Way of running the policy (docs/performance.md); `vla-cache` plays one world at a time."""
+    """Way of running the policy (docs/performance.md); `vla-cache` takes a policy a process."""
     strips: int = 0
     """Of the first so many seeds of each set, OUT/strips shows a row of pictures each."""
     videos: int = 4
@@ -173,6 +173,11 @@ class EvaluateConfig:
         return self.runtime == 'eager' and not self.suite
 
     @property
+    def remembers(self) -> bool:
+        """Return whether the policy carries something over from step to step of an episode."""
+        return self.runtime == 'vla-cache'
+
+    @property
     def seeds(self) -> range:
         """Return the seeds to play."""
         return range(self.first_seed, self.first_seed + self.episodes)
@@ -217,40 +222,56 @@ def _pool(config: EvaluateConfig, policy: Policy, processes: int,
                      processes=processes)
 
 
+class _Noted:
+    """A policy, and what its answers took and reused."""
+
+    def __init__(self, policy: Policy, inference_ms: list[float], reused: list[float],
+                 rows: int = 0):
+        self._policy, self._rows = policy, rows
+        self._inference_ms, self._reused = inference_ms, reused
+        self.reset = policy.reset
+
+    def __call__(self, observations: list[Observation]) -> list[ActionChunk]:
+        start = time.perf_counter()
+        chunks = self._policy.act_batch(observations, rows=self._rows)
+        self._inference_ms.append((time.perf_counter() - start) * 1e3 / len(observations))
+        if self._policy.reused_share is not None:
+            self._reused.append(self._policy.reused_share)
+        return chunks
+
+    def act(self, observation: Observation) -> ActionChunk:
+        return self([observation])[0]
+
+
 def _play_policy(policy: Policy, config: EvaluateConfig, tasks: list[Task],
                  inference_ms: list[float], reused: list[float],
                  pool: WorldPool | None = None) -> Iterator[EpisodeResult]:
     if not tasks:
         return
-    rows, together = 0, 1
-
-    def act(observations: list) -> list:
-        start = time.perf_counter()
-        chunks = policy.act_batch(observations, rows=rows)
-        inference_ms.append((time.perf_counter() - start) * 1e3 / len(observations))
-        if policy.reused_share is not None:
-            reused.append(policy.reused_share)
-        return chunks
-
-    alone = config.runtime == 'vla-cache'
     processes = _processes(config, len(tasks))
-    own = (nullcontext(pool) if pool is not None and not alone else
-           _pool(config, policy, processes, [tasks[0]] if alone else tasks))
+    own = (nullcontext(pool) if pool is not None and not config.remembers else
+           _pool(config, policy, processes, tasks))
     with beside_worlds(processes, config.threads), own as worlds:
-        if config.batched:
-            rows, together = batching(len(worlds))
-        for some in [[task] for task in tasks] if alone else [tasks]:
-            policy.reset()
-            yield from play(worlds, act, some,
-                            keep_frames=config.videos > 0 or config.strips > 0,
-                            stop_on_success=config.stop_on_success or bool(config.suite),
-                            together=together,
-                            max_steps=LIBERO_STEPS.get(config.suite, World.max_episode_steps))
+        rows, together = batching(len(worlds)) if config.batched else (0, 1)
+        each_its_own = [_open(config) for _ in range(len(worlds) - 1)] if config.remembers else ()
+        noted = [_Noted(each, inference_ms, reused, rows) for each in (policy, *each_its_own)]
+        yield from play(worlds, noted if config.remembers else noted[0], tasks,
+                        keep_frames=config.videos > 0 or config.strips > 0,
+                        stop_on_success=config.stop_on_success or bool(config.suite),
+                        together=together,
+                        max_steps=LIBERO_STEPS.get(config.suite, World.max_episode_steps))
+
+
+def _open(config: EvaluateConfig) -> Policy:
+    policy = Policy.open(config.checkpoint, config.device, config.unnorm_key,
+                         runtime=config.runtime)
+    policy.warm_up()
+    return policy
 
 
 def _processes(config: EvaluateConfig, tasks: int) -> int:
-    # What VLA-Cache carries from step to step is one world's, and one episode's.
-    wanted = 1 if config.runtime == 'vla-cache' else config.processes or os.cpu_count() or 1
+    # What VLA-Cache carries from step to step is one world's: a policy for each.
+    wanted = config.processes or (1 if config.remembers else os.cpu_count() or 1)
     return min(wanted, tasks)
 
 
@@ -376,9 +397,7 @@ def evaluate(config: EvaluateConfig, pool: WorldPool | None = None) -> dict:
         def again(some: list[Task]) -> Iterator[EpisodeResult]:
             return play_expert(some, config.stop_on_success)
     else:
-        policy = Policy.open(config.checkpoint, config.device, config.unnorm_key,
-                             runtime=config.runtime)
-        policy.warm_up()
+        policy = _open(config)
         alone = _alone(policy)
 
         def again(some: list[Task]) -> Iterator[EpisodeResult]:

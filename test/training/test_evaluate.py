@@ -168,19 +168,25 @@ def test_statistics_that_are_no_deltas_are_refused(tmp_path):
 
 @pytest.mark.sim
 @pytest.mark.slow
-def test_vla_cache_plays_one_world_and_forgets_between_episodes(tmp_path, monkeypatch):
-    """What is reused belongs to one episode: a reset before each, never two worlds at once."""
+def test_vla_cache_has_a_policy_for_each_world(tmp_path, monkeypatch):
+    """What is reused belongs to one episode: two worlds change no number."""
     checkpoint = make_tiny_checkpoint(tmp_path / 'tiny')
     asked, act_batch, resets = [], Policy.act_batch, []
     monkeypatch.setattr(Policy, 'act_batch', lambda self, observations, **options: (
-        asked.append(len(observations)), act_batch(self, observations, **options))[1])
+        asked.append((self, len(observations))), act_batch(self, observations, **options))[1])
     monkeypatch.setattr(Policy, 'reset', lambda self, reset=Policy.reset: (
-        resets.append(len(asked)), reset(self))[1])
-    document = evaluate(EvaluateConfig(checkpoint, episodes=2, processes=2, out=tmp_path / 'out',
-                                       device='cpu', videos=0, runtime='vla-cache'))
-    assert len(document['episodes']) == 2 and set(asked) == {1}
-    assert len(set(resets[-2:])) == 2
+        resets.append(self), reset(self))[1])
+    config = EvaluateConfig(checkpoint, episodes=3, out=tmp_path / 'one', device='cpu', videos=0,
+                            runtime='vla-cache')
+    document = evaluate(config)
+    assert len(document['episodes']) == 3 and len(resets) == 3 + 1  # and once to warm up
+    assert {count for _, count in asked} == {1} and len({id(each) for each, _ in asked}) == 1
     reused = document['reused']
-    assert 0.0 <= reused['mean_share'] < 1.0 and 80 < reused['steps'] <= 160
+    assert 0.0 <= reused['mean_share'] < 1.0 and 160 < reused['steps'] <= 240
+    asked.clear(), resets.clear()
+    again = evaluate(replace(config, out=tmp_path / 'two', processes=2))
+    assert again['episodes'] == document['episodes'] and len(resets) == 3 + 2
+    assert len({id(each) for each, _ in asked}) == len({*map(id, resets)}) == 2
+    assert again['reused']['mean_share'] == pytest.approx(reused['mean_share'])
     with pytest.raises(ValueError, match='another run .batches, runtime differ'):
-        evaluate(EvaluateConfig(checkpoint, episodes=2, out=tmp_path / 'out', device='cpu'))
+        evaluate(replace(config, runtime='eager'))
