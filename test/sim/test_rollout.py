@@ -17,6 +17,8 @@
 from dataclasses import replace
 import os
 import signal
+import subprocess
+import sys
 
 from deadly_action import Deadly
 import numpy as np
@@ -167,3 +169,19 @@ def test_an_empty_pool_is_refused():
     """At least one world."""
     with pytest.raises(ValueError, match='got 0'):
         WorldPool(0)
+
+
+def test_a_process_that_simulates_has_one_thread_and_little_to_collect():
+    """What the imports brought is set aside: a collection visits what came since."""
+    script = """
+import gc
+from rlrc_sim.rollout import prepare_process
+import torch
+torch.set_num_threads(2)
+before = len(gc.get_objects())
+prepare_process()
+print(torch.get_num_threads(), len(gc.get_objects()) < before / 10)
+"""
+    told = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True,
+                          check=True)
+    assert told.stdout.split() == ['1', 'True']
