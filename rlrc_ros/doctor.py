@@ -37,6 +37,7 @@ import subprocess
 import sys
 
 from rlrc_ros import paths
+from rlrc_ros.vla.machine import cpu_speeds, CPUINFO
 
 PROBE_TIMEOUT_S = 180.0  # the first import of torch from a cold disk takes most of a minute
 NEEDED_MEMORY_GIB = 3.0  # simulation, policy and both nodes of the demo together, with room
@@ -60,12 +61,6 @@ from importlib.metadata import version
 import mani_skill
 print(version('mani_skill'), 'on SAPIEN', version('sapien'))
 """
-
-CPU_FLAGS = {
-    'bf16': ('avx512_bf16', 'amx_bf16', 'avx_ne_convert', 'bf16'),
-    'int8': ('avx512_vnni', 'avx_vnni', 'amx_int8', 'i8mm', 'asimddp'),
-}
-"""Flags of /proc/cpuinfo, x86 and Arm, by the arithmetic that they speed up."""
 
 
 class Status(Enum):
@@ -117,13 +112,11 @@ def check_python() -> Check:
                  'PYTHON=/path/to/python3.12 make setup, after rm -rf .venv')
 
 
-def check_cpu(cpuinfo: Path = Path('/proc/cpuinfo')) -> Check:
+def check_cpu(cpuinfo: Path = CPUINFO) -> Check:
     """Report the cores and the instructions for bfloat16 and int8 arithmetic."""
     text = cpuinfo.read_text(encoding='utf-8') if cpuinfo.is_file() else ''
-    flags = {flag for line in text.splitlines() if line.lower().startswith(('flags', 'features'))
-             for flag in line.split(':', 1)[-1].split()}
-    speeds = [f'{kind}: {" ".join(name for name in names if name in flags) or "none"}'
-              for kind, names in CPU_FLAGS.items()]
+    speeds = [f'{kind}: {" ".join(names) or "none"}'
+              for kind, names in cpu_speeds(cpuinfo).items()]
     cores = text.count('processor\t')
     return Check('CPU', Status.OK, f'{cores} cores, {platform.machine()}; {"; ".join(speeds)}')
 

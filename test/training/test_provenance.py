@@ -16,10 +16,11 @@
 
 import ast
 from collections.abc import Iterator
+import os
 from pathlib import Path
 
 import pytest
-from rlrc_training.provenance import code_hash, COMPUTES_NOTHING, own_folders
+from rlrc_training.provenance import code_hash, COMPUTES_NOTHING, machine, own_folders
 from rlrc_training.stages.plan import CONFIGS
 from rlrc_training.stages.sources import by_source, Source, source_now, sources_of
 
@@ -88,3 +89,12 @@ def test_edits_are_allowed_by_their_hash_only():
     assert not Source('a+', '1').is_named(['a+']) and Source('a+').is_named(['a+'])
     assert sources_of({'commit': 'a'}) == (Source('a'),)
     assert source_now().code == code_hash()
+
+
+@pytest.mark.parametrize(('flags', 'words'), [
+    ('avx2 avx512_bf16', 'X 9, {} cores'), ('avx2', 'X 9, {} cores, no bf16 arithmetic')])
+def test_a_machine_without_bf16_says_so(flags, words, tmp_path):
+    """Its times in bf16 are those of emulation, and processors of one name differ in that."""
+    cpuinfo = tmp_path / 'cpuinfo'
+    cpuinfo.write_text(f'model name\t: X 9\nflags\t\t: fpu {flags}\n')
+    assert machine(cpuinfo) == words.format(os.cpu_count())
