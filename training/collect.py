@@ -262,6 +262,14 @@ def _pool(processes: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context('spawn'))
 
 
+def _submitted(pool: ProcessPoolExecutor, seed: int, config: CollectConfig) -> Future:
+    """Hand out a seed; BrokenProcessPool also where the pool breaks while a process starts."""
+    try:
+        return pool.submit(_collect_one, seed, config)
+    except (OSError, ValueError) as error:  # its pipes were closed under the new process
+        raise BrokenProcessPool('a process ended while another one started') from error
+
+
 def _until_a_death(config: CollectConfig, missing: int,
                    failed: set[int]) -> Iterator[tuple[int, int | None]]:
     """
@@ -280,7 +288,7 @@ def _until_a_death(config: CollectConfig, missing: int,
             while missing:
                 while len(running) < min(2 * processes, missing):
                     seed = next(seeds)
-                    running[pool.submit(_collect_one, seed, config)] = seed
+                    running[_submitted(pool, seed, config)] = seed
                 done = next(as_completed(running))
                 answer = done.result()
                 del running[done]
