@@ -24,7 +24,7 @@ row's own turns, in which the dense policy took part.
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 import json
 import os
 from pathlib import Path
@@ -39,8 +39,6 @@ MEASURES = ('results', 'axes', 'timing')
 EPISODE = ('episode_set', 'seed', 'success_once', 'success_at_end')
 """What is kept of an episode, in this order."""
 NUMBER = int | float
-STRIP = {'episode_set': str, 'seed': int, 'instruction': str, 'steps': int, 'success_once': bool}
-"""What is kept of an episode that is shown; its picture lies beside the file, see picture()."""
 RESULTS = {'episodes': [(str, int, bool, bool)], 'config': {'stop_on_success': bool},
            'arithmetic?': str, 'reused?': {'mean_share': NUMBER, 'steps': int}}
 ROW = {
@@ -69,6 +67,10 @@ class Strip:
     success_once: bool
     path: Path = field(compare=False)
     """The picture."""
+
+
+STRIP = {each.name: each.type for each in fields(Strip) if each.name != 'path'}
+"""What is kept of it; the picture lies beside the file, see picture()."""
 
 
 @dataclass(frozen=True)
