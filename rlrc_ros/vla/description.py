@@ -88,8 +88,9 @@ def describe(summary: CheckpointSummary) -> dict[str, str]:
     """Return a few lines by their headings."""
     config, decoder = summary.config, summary.config.decoder
     widths = {(layer.num_heads, layer.intermediate_size) for layer in decoder.layers}
-    shape = ', '.join(f'{heads} heads and {channels} channels' for heads, channels in
-                      sorted(widths, reverse=True)[:3]) + (' ...' if len(widths) > 3 else '')
+    shape = ', '.join(f'{heads} {"head" if heads == 1 else "heads"} and {channels} channels'
+                      for heads, channels in sorted(widths, reverse=True)[:3])
+    shape += ' ...' if len(widths) > 3 else ''
     needs = {**gpu_bytes(config, summary.parameters), 'weights': weights_on_gpu(summary)}
     options = [name for name in ('center_crop', 'jpeg', 'lanczos') if getattr(config.image, name)]
     lines = {

@@ -19,7 +19,7 @@ import platform
 
 CPUINFO = Path('/proc/cpuinfo')
 CPU_FLAGS = {
-    'bf16': ('avx512_bf16', 'amx_bf16', 'avx_ne_convert', 'bf16'),
+    'bf16': ('avx512_bf16', 'amx_bf16', 'bf16'),
     'int8': ('avx512_vnni', 'avx_vnni', 'amx_int8', 'i8mm', 'asimddp'),
 }
 """Flags of /proc/cpuinfo, x86 and Arm, by the arithmetic that they speed up."""

@@ -32,7 +32,6 @@ import json
 import logging
 import os
 from pathlib import Path
-import platform
 import time
 
 import numpy as np
@@ -41,7 +40,7 @@ from rlrc_ros.types import RUNTIMES
 from rlrc_ros.vla.checkpoint import CheckpointError, CheckpointSummary
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.images import to_pixels
-from rlrc_ros.vla.machine import cpu_name
+from rlrc_ros.vla.machine import cpu_name, cpu_speeds
 from rlrc_ros.vla.model import skeleton, Vla
 from rlrc_ros.vla.one_pass import OnePassRuntime
 from rlrc_ros.vla.random_weights import random_model
@@ -53,7 +52,7 @@ from torch.nn import functional
 
 LEAST_COSINE = 0.999
 """Of each token's centred logits against the plain model; `auto` takes nothing below."""
-BF16 = 'unquantised'
+UNQUANTISED = 'unquantised'
 ROUNDS = 7
 KEY_NUMBERS = 64
 """Of each tensor of the last layer, they tell one checkpoint from another of the same sizes."""
@@ -63,6 +62,8 @@ ROOM_BYTES = GIB // 2
 """Context, workspaces, activations and cache: the paper's tables imply 476 MiB."""
 SCHEMES = {'int8': 1.0, 'int4': 0.5 + 4 / 128}
 """Bytes a weight; int4 with a bf16 scale and zero for each 128."""
+WORDS = {torch.bfloat16: 'bf16', torch.float32: 'fp32'}
+"""What a dtype is called to users."""
 logger = logging.getLogger(__name__)
 
 
@@ -75,8 +76,10 @@ class Choice:
     """Median of a step by runtime."""
     cosines: dict[str, float]
     """The least of an answer's tokens, centred logits against the plain model's, by runtime."""
-    bf16_ms: float | None = None
-    """Median of the same shapes unquantised, in bf16, where the model is quantised."""
+    unquantised_ms: float | None = None
+    """Median of the same shapes unquantised, where the model is quantised."""
+    unquantised_dtype: str = 'bf16'
+    """In which they were timed: fp32 where the device multiplies no bf16."""
     remembered: bool = False
 
     def __str__(self) -> str:
@@ -87,13 +90,15 @@ class Choice:
 
     @property
     def advice(self) -> str | None:
-        """Return what to do where quantised weights are slower than bf16 ones, else None."""
-        if self.bf16_ms is None or self.milliseconds[self.runtime] <= self.bf16_ms:
+        """Return what to do where quantised weights are slower than plain ones, else None."""
+        ours, plain = self.milliseconds.get(self.runtime), self.unquantised_ms
+        if plain is None or ours <= plain:
             return None
-        return (f'these quantised weights take {self.milliseconds[self.runtime]:.1f} ms a step '
-                f'here, the same shapes in bf16 {self.bf16_ms:.1f} ms: where memory allows, serve '
-                'the checkpoint that they were quantised from (its folder is the last `parent` in '
-                'provenance.json), or quantise with --prefill bf16')
+        again = ', or quantise with --prefill bf16' if self.unquantised_dtype == 'bf16' else ''
+        return (f'these quantised weights take {ours:.1f} ms a step here, the same shapes in '
+                f'{self.unquantised_dtype} {plain:.1f} ms: where memory allows, serve the '
+                'checkpoint that they were quantised from (its folder is the last `parent` in '
+                f'provenance.json){again}')
 
 
 def check_runtime(name: str, device: str) -> str:
@@ -117,12 +122,10 @@ def check_runtime(name: str, device: str) -> str:
 
 
 def has_bf16(device: str) -> bool:
-    """Tell whether a device multiplies bf16 natively (Ampere on; AVX512-BF16, AMX, Arm's BF16)."""
+    """Tell whether a device multiplies bf16 natively: Ampere on; CPU_FLAGS of bf16."""
     if device.startswith('cuda'):
         return torch.cuda.get_device_capability(torch.device(device))[0] >= 8
-    if platform.machine() == 'aarch64':
-        return 'bf16' in Path('/proc/cpuinfo').read_text()
-    return torch.cpu._is_avx512_bf16_supported()
+    return bool(cpu_speeds()['bf16'])
 
 
 def resolved_device(device: str) -> str:
@@ -221,8 +224,7 @@ def choose(model: Vla, device: str, memory: Path | None = None) -> Choice:
         choice = Choice(**known[key], remembered=True)
     else:
         choice = measure(model, candidates(device, model.config))
-        entry = {'runtime': choice.runtime, 'milliseconds': choice.milliseconds,
-                 'cosines': choice.cosines, 'bf16_ms': choice.bf16_ms}
+        entry = {name: value for name, value in vars(choice).items() if name != 'remembered'}
         _write(memory, {**known, key: entry})
     logger.info('%s', choice)
     if choice.advice:
@@ -268,8 +270,8 @@ def measure(model: Vla, names: tuple[str, ...]) -> Choice:
         cosines[name] = cosine(runtime.last_logits, taught(answer))
     if config.quantization is not None and (unquantised := _unquantised(model)) is not None:
         twin = make_runtime(unquantised, 'fast', reuse=Reuse(enabled=False))
-        steps[BF16] = lambda: twin.act(image, ids)
-        steps[BF16]()
+        steps[UNQUANTISED] = lambda: twin.act(image, ids)
+        steps[UNQUANTISED]()
     times = {name: [] for name in steps}
     for _ in range(ROUNDS):
         for name, step in steps.items():
@@ -278,22 +280,28 @@ def measure(model: Vla, names: tuple[str, ...]) -> Choice:
             times[name].append((time.perf_counter() - start) * 1e3)
     medians = {name: round(float(np.median(each)), 3) for name, each in times.items()}
     agreeing = [name for name in names if cosines[name] >= LEAST_COSINE]
-    bf16_ms = medians.pop(BF16, None)
-    return Choice(min(agreeing, key=medians.get), medians, cosines, bf16_ms)
+    unquantised_ms = medians.pop(UNQUANTISED, None)
+    return Choice(min(agreeing, key=medians.get), medians, cosines, unquantised_ms,
+                  WORDS[_plain_dtype(parameter.device.type)])
 
 
 def _unquantised(model: Vla) -> Vla | None:
-    """Return random weights of a quantised model's shapes in bf16, None where they do not fit."""
+    """Return random weights of a quantised model's shapes, None where they do not fit."""
     device = model.language_model.model.norm.weight.device
+    dtype = _plain_dtype(device.type)
     config = replace(model.config, quantization=None)
     # The embedding table is not timed, but it is made.
     weights = sum(each.numel() for each in skeleton(config).parameters())
     free = (torch.cuda.mem_get_info(device)[0] if device.type == 'cuda'
             else psutil.virtual_memory().available)
-    if 2 * weights + ROOM_BYTES > free:
+    if dtype.itemsize * weights + ROOM_BYTES > free:
         return None
-    dtype = torch.bfloat16 if has_bf16(device.type) else torch.float32
     return random_model(config, device, dtype)
+
+
+def _plain_dtype(device: str) -> torch.dtype:
+    """Return the dtype in which a device is fastest with weights that are not quantised."""
+    return torch.bfloat16 if has_bf16(device) else torch.float32
 
 
 def cosine(logits: torch.Tensor, reference: torch.Tensor) -> float:
@@ -314,7 +322,11 @@ def memory_file() -> Path:
 
 
 def _key(model: Vla, device: str) -> str:
-    """Name device, sizes and weights: a fine-tune of the same sizes may round differently."""
+    """
+    Name device, its arithmetic, sizes and weights.
+
+    Processors of one name differ in bf16; a fine-tune of the same sizes may round differently.
+    """
     name = torch.cuda.get_device_name(device) if device.startswith('cuda') else cpu_name()
     sizes = model.config.to_json()
     digest = hashlib.sha256(json.dumps({part: sizes.get(part) for part in (
@@ -324,7 +336,8 @@ def _key(model: Vla, device: str) -> str:
         # A full fine-tune and a merged adapter both change these.
         numbers = part.detach().flatten()[:KEY_NUMBERS].cpu().contiguous()
         digest.update(numbers.view(torch.uint8).numpy())
-    return (f'{name} | {torch.get_num_threads()} threads | torch {torch.__version__} | '
+    return (f'{name} | {WORDS[_plain_dtype(device)]} | {torch.get_num_threads()} threads | '
+            f'torch {torch.__version__} | '
             f'{digest.hexdigest()[:16]}')
 
 

@@ -17,6 +17,7 @@
 from dataclasses import replace
 import json
 import logging
+import platform
 
 import numpy as np
 import pytest
@@ -218,8 +219,8 @@ def test_quantised_weights_are_timed_against_their_own_shapes_in_bf16(tmp_path, 
     """Both take turns; what was measured is remembered with the choice."""
     memory, model = tmp_path / 'runtime.json', _packed(decoder='int4', group_size=32)
     first, second = (choose(model, 'cpu', memory) for _ in range(2))
-    assert set(first.milliseconds) == {'eager', 'fast'} and first.bf16_ms > 0
-    assert second.remembered and second.bf16_ms == first.bf16_ms
+    assert set(first.milliseconds) == {'eager', 'fast'} and first.unquantised_ms > 0
+    assert second.remembered and second.unquantised_ms == first.unquantised_ms
     assert choose(_packed(decoder='bf16'), 'cpu', memory).remembered is False
 
 
@@ -227,18 +228,45 @@ def test_quantised_weights_that_are_slower_than_bf16_say_so_and_offer_it(tmp_pat
                                                                          caplog):
     """The warning has both times and what to serve; faster ones need no advice."""
     slow = Choice('fast', {'eager': 30.0, 'fast': 20.0}, {'eager': 1.0, 'fast': 1.0}, 10.0)
-    assert replace(slow, bf16_ms=25.0).advice is replace(slow, bf16_ms=None).advice is None
+    assert replace(slow, unquantised_ms=25.0).advice is None
+    assert replace(slow, unquantised_ms=None).advice is None
     monkeypatch.setattr(runtime_choice, 'measure', lambda *_: slow)
     with caplog.at_level(logging.WARNING):
         choose(_packed(decoder='int8'), 'cpu', tmp_path / 'runtime.json')
     (said,) = caplog.messages
     assert '20.0 ms' in said and 'in bf16 10.0 ms' in said and 'provenance.json' in said
+    in_fp32 = replace(slow, unquantised_dtype='fp32').advice
+    assert 'in fp32 10.0 ms' in in_fp32 and '--prefill bf16' not in in_fp32
+
+
+@pytest.mark.parametrize('native', [True, False])
+def test_the_comparison_is_in_what_the_device_multiplies(monkeypatch, native):
+    """A CPU without bf16 would be compared with what it emulates, and seem fast."""
+    monkeypatch.setattr(runtime_choice, 'has_bf16', lambda device: native)
+    made = []
+
+    def make(*given):
+        made.append(random_model(*given))
+        return made[-1]
+    monkeypatch.setattr(runtime_choice, 'random_model', make)
+    model = _packed(decoder='int4', group_size=32)
+    choice = runtime_choice.measure(model, ('eager', 'fast'))
+    assert choice.unquantised_dtype == ('bf16' if native else 'fp32')
+    (twin,) = made
+    assert next(twin.parameters()).dtype == (torch.bfloat16 if native else torch.float32)
+
+
+@pytest.mark.skipif(platform.machine() != 'x86_64', reason='torch tells it of x86 alone')
+def test_what_multiplies_bf16_is_what_torch_says():
+    """The flags that the doctor shows decide; torch reads the processor itself."""
+    assert runtime_choice.has_bf16('cpu') == torch.cpu._is_avx512_bf16_supported()
 
 
 def test_bf16_that_does_not_fit_is_not_made(monkeypatch):
     """The comparison costs no memory that is not there."""
     monkeypatch.setattr('psutil.virtual_memory', lambda: type('Memory', (), {'available': 2**20}))
-    assert runtime_choice.measure(_packed(decoder='int8'), ('eager', 'fast')).bf16_ms is None
+    choice = runtime_choice.measure(_packed(decoder='int8'), ('eager', 'fast'))
+    assert choice.unquantised_ms is None
 
 
 def test_a_width_that_misses_its_fast_path_is_said_with_the_nearest_that_hits_it(caplog):
