@@ -101,7 +101,8 @@ class PipelineConfig:
     processes: int = 0
     """Of every stage that simulates; 0: its own default."""
     threads: int = 0
-    """CPU threads of torch in every stage; 0: its own default."""
+    """CPU threads of torch in every stage that has --threads; 0: its own default. For the others,
+    OMP_NUM_THREADS."""
 
     def __post_init__(self) -> None:
         if self.preset not in SETTINGS:
