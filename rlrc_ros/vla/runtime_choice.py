@@ -91,8 +91,8 @@ class Choice:
     @property
     def advice(self) -> str | None:
         """Return what to do where quantised weights are slower than plain ones, else None."""
-        ours, plain = self.milliseconds.get(self.runtime), self.unquantised_ms
-        if plain is None or ours <= plain:
+        plain = self.unquantised_ms
+        if plain is None or (ours := self.milliseconds[self.runtime]) <= plain:
             return None
         again = ', or quantise with --prefill bf16' if self.unquantised_dtype == 'bf16' else ''
         return (f'these quantised weights take {ours:.1f} ms a step here, the same shapes in '
@@ -239,6 +239,7 @@ def measure(model: Vla, names: tuple[str, ...]) -> Choice:
     image = rng.integers(0, 256, (config.image_size,) * 2 + (3,), dtype=np.uint8)
     ids = [config.bos_token_id, *rng.integers(4, config.action.lowest_id, PROBE_TOKENS).tolist()]
     parameter = model.language_model.model.norm.weight
+    dtype = _plain_dtype(parameter.device.type)
     prompt, length = torch.tensor([ids], device=parameter.device), torch.tensor(
         [len(ids)], device=parameter.device)
 
@@ -268,7 +269,8 @@ def measure(model: Vla, names: tuple[str, ...]) -> Choice:
         steps[name] = lambda runtime=runtime: runtime.act(image, ids)
         answer = steps[name]()
         cosines[name] = cosine(runtime.last_logits, taught(answer))
-    if config.quantization is not None and (unquantised := _unquantised(model)) is not None:
+    if config.quantization is not None and (
+            unquantised := _unquantised(model, dtype)) is not None:
         twin = make_runtime(unquantised, 'fast', reuse=Reuse(enabled=False))
         steps[UNQUANTISED] = lambda: twin.act(image, ids)
         steps[UNQUANTISED]()
@@ -281,14 +283,12 @@ def measure(model: Vla, names: tuple[str, ...]) -> Choice:
     medians = {name: round(float(np.median(each)), 3) for name, each in times.items()}
     agreeing = [name for name in names if cosines[name] >= LEAST_COSINE]
     unquantised_ms = medians.pop(UNQUANTISED, None)
-    return Choice(min(agreeing, key=medians.get), medians, cosines, unquantised_ms,
-                  WORDS[_plain_dtype(parameter.device.type)])
+    return Choice(min(agreeing, key=medians.get), medians, cosines, unquantised_ms, WORDS[dtype])
 
 
-def _unquantised(model: Vla) -> Vla | None:
+def _unquantised(model: Vla, dtype: torch.dtype) -> Vla | None:
     """Return random weights of a quantised model's shapes, None where they do not fit."""
     device = model.language_model.model.norm.weight.device
-    dtype = _plain_dtype(device.type)
     config = replace(model.config, quantization=None)
     # The embedding table is not timed, but it is made.
     weights = sum(each.numel() for each in skeleton(config).parameters())
@@ -337,8 +337,7 @@ def _key(model: Vla, device: str) -> str:
         numbers = part.detach().flatten()[:KEY_NUMBERS].cpu().contiguous()
         digest.update(numbers.view(torch.uint8).numpy())
     return (f'{name} | {WORDS[_plain_dtype(device)]} | {torch.get_num_threads()} threads | '
-            f'torch {torch.__version__} | '
-            f'{digest.hexdigest()[:16]}')
+            f'torch {torch.__version__} | {digest.hexdigest()[:16]}')
 
 
 def _read(path: Path) -> dict:
