@@ -105,6 +105,7 @@ def generate_launch_description() -> LaunchDescription:
 def start_nodes(context: LaunchContext) -> list:
     """Check the arguments and return the nodes, with what brings vla_node up."""
     given = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
+    refuse_parameters(context.argv)
     arm = one_of('arm', given['arm'], ARMS)
     simulated = arm == 'sim'
     take_from_files(given)
@@ -150,6 +151,23 @@ def start_nodes(context: LaunchContext) -> list:
     return [
         *(bring_up(vla_node) if autostart else []), *nodes,
         *([change_state(vla_node, Transition.TRANSITION_CONFIGURE)] if autostart else [])]
+
+
+def refuse_parameters(typed: list[str]) -> None:
+    """
+    Refuse what `ros2 launch` would pass over in silence, `deadman:=true` for one.
+
+    :param typed: the command line's NAME:=VALUE
+    :raises ValueError: one is a parameter of vla_node and no argument of this file
+    """
+    parameters = parameters_in(config_file('vla.yaml'), 'vla_node')
+    for each in typed:
+        name, _, value = each.partition(':=')
+        if name in parameters and name not in {argument for argument, *_ in ARGUMENTS}:
+            raise ValueError(
+                f"{name}:={value} would do nothing: '{name}' is a parameter of vla_node and no "
+                f'argument of vla.launch.py. Write  {name}: {value}  into a file as '
+                'config/vla.yaml is one, and give params_file:=FILE')
 
 
 def take_from_files(given: dict[str, str]) -> None:

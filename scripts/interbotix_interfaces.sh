@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Build interbotix_xs_msgs (the test copy in test/interfaces) for the Python of .venv, into .interfaces/.
 # Only for the tests of the Interbotix backend on a machine without ROS 2; on a robot the real package
-# is installed with apt. Needs g++, cmake, Python headers and a minute; GENERATOR names the script that
+# is built with the driver (docs/robot.md). Needs g++, cmake, Python headers and a minute; GENERATOR names the script that
 # runs rosidl against the wheels.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

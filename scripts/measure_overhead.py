@@ -59,7 +59,8 @@ def node_process(size_px: int) -> int:
             inspect_checkpoint=lambda folder: Summary(image_size_px=(size_px, size_px)))
     return vla_node.main([
         'vla_node', '--ros-args', '-r', f'__ns:={NAMESPACE}', '-p', 'lockstep:=true', '-p',
-        'checkpoint:=none', '-p', 'instruction:=go', '-p', 'max_frozen_image_s:=0.0'], make)
+        'command_stamp:=image', '-p', 'checkpoint:=none', '-p', 'instruction:=go', '-p',
+        'max_frozen_image_s:=0.0'], make)
 
 
 def measure(bench: Bench, steps: int) -> tuple[list[float], list[float]]:

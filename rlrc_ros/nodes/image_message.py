@@ -25,7 +25,7 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 
 try:
-    from cv_bridge import CvBridge, CvBridgeError
+    from cv_bridge import CvBridge
 except Exception:  # not on PyPI; or built for another numpy, which fails in other ways as well
     CvBridge = None
 
@@ -83,14 +83,17 @@ def _decode_by_cv_bridge(message: Image) -> np.ndarray:
         raise ImageError(f"encoding '{message.encoding}' cannot be read; {wanted}")
     try:
         return np.array(CvBridge().imgmsg_to_cv2(message, 'rgb8'), order='C')
-    except (CvBridgeError, RuntimeError) as error:
+    except Exception as error:  # a message cut short is a TypeError of NumPy's, for one
         raise ImageError(
             f"cv_bridge cannot turn '{message.encoding}' into rgb8 ({error}); {wanted}") from error
 
 
 def _decode_compressed(message: CompressedImage) -> np.ndarray:
     encoded = np.frombuffer(message.data, dtype=np.uint8)
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    try:
+        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    except cv2.error:  # sizes that no picture has
+        image = None
     if image is None:
         raise ImageError(
             f"the {encoded.size} bytes of format '{message.format}' are no picture; "

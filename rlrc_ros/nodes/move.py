@@ -58,6 +58,7 @@ ARMS = {'ros2_control': 'joint_trajectory', 'interbotix': 'interbotix'}
 RATE_HZ = 20.0
 MAX_LAG_RAD = 0.2
 MAX_AGE_S = 0.3
+STILL_RAD = 0.01
 DISCOVERY_S = 5.0
 FASTEST_RAD_S = 1.0
 CHECKED_EVERY_RAD = 0.05
@@ -74,7 +75,10 @@ class MoveNode(Node):
         below = '' if arm == 'interbotix' else f'{robot_name}/'
         self.topics = [f'{below}{topic}' for topic in self._style.topics]
         self.q_rad: np.ndarray | None = None
+        """The last finite joint angles (6,) that arrived; None: none yet."""
         self.arrived_s = 0.0
+        self._invalid: list[float] = []
+        """What the newest joint states say, where that is no angle."""
         self.finger_m = FINGER_OPEN_M
         self.create_subscription(JointState, f'{robot_name}/joint_states', self._feel, 10)
         self._publishers: list = []
@@ -82,18 +86,27 @@ class MoveNode(Node):
     def _feel(self, message: JointState) -> None:
         by_name = dict(zip(message.name, message.position, strict=False))
         if all(name in by_name for name in (*ARM_JOINTS, FINGER_JOINT)):
-            self.q_rad = np.array([by_name[name] for name in ARM_JOINTS])
-            self.finger_m = float(np.clip(by_name[FINGER_JOINT], FINGER_CLOSED_M, FINGER_OPEN_M))
-            self.arrived_s = monotonic()
+            values = [float(by_name[name]) for name in (*ARM_JOINTS, FINGER_JOINT)]
+            self._invalid = [] if np.isfinite(values).all() else values
+            if not self._invalid:
+                self.q_rad = np.array(values[:-1])
+                self.finger_m = float(np.clip(values[-1], FINGER_CLOSED_M, FINGER_OPEN_M))
+                self.arrived_s = monotonic()
+
+    @property
+    def feels(self) -> bool:
+        """Whether `q_rad` says where the arm is now."""
+        return (self.q_rad is not None and not self._invalid
+                and monotonic() - self.arrived_s <= MAX_AGE_S)
 
     def fault(self) -> str | None:
         """Return why nothing may be commanded, or None."""
+        if self._invalid:
+            return f'the joint states are not finite: {self._invalid}'
         if self.q_rad is None:
             return (f'no joint states with {ARM_JOINTS[0]} ... {FINGER_JOINT} on '
                     f'{self._robot_name}/joint_states. Start the driver, or give --robot-name')
-        if not np.isfinite(self.q_rad).all():
-            return f'the joint states are not finite: {self.q_rad.tolist()}'
-        if monotonic() - self.arrived_s > MAX_AGE_S:
+        if not self.feels:
             return f'the joint states stopped {monotonic() - self.arrived_s:.1f} s ago'
         for topic in self.topics:
             if self.count_publishers(topic) > (1 if self._publishers else 0):
@@ -152,6 +165,14 @@ def obstacle(begin_rad: np.ndarray, end_rad: np.ndarray, table_height_m: float) 
     return None
 
 
+def stands_at(node: MoveNode, q_rad: np.ndarray, stopped: Ended) -> bool:
+    """Wait for the next joint states; return whether the arm is still at `q_rad` (6,)."""
+    asked_s = monotonic()
+    while node.arrived_s <= asked_s and monotonic() - asked_s < MAX_AGE_S:
+        stopped.wait(0.01)
+    return node.feels and bool(np.abs(node.q_rad - q_rad).max() <= STILL_RAD)
+
+
 def run(node: MoveNode, pose: str, options: argparse.Namespace, stopped: Ended) -> int:
     """Wait for the arm, look at the way, go it; return the exit status. Somebody else spins."""
     deadline_s = monotonic() + DISCOVERY_S
@@ -167,6 +188,12 @@ def run(node: MoveNode, pose: str, options: argparse.Namespace, stopped: Ended) 
     except DoorError as error:
         print(f'rlrc move: {error}', file=sys.stderr)
         return 1
+    if not stands_at(node, begin_rad, stopped):  # a changed mode switches the torque off
+        begin_rad = node.q_rad
+        said = node.fault() or obstacle(begin_rad, end_rad, options.table_height)
+        if said:
+            print(f'rlrc move: {said}', file=sys.stderr)
+            return 1
     whole_s = duration_s(begin_rad, end_rad, options.speed)
     print(f'moving to {pose} in {whole_s:.1f} s; Ctrl-C stops')
     began_s, q_rad = monotonic(), begin_rad
@@ -177,7 +204,7 @@ def run(node: MoveNode, pose: str, options: argparse.Namespace, stopped: Ended) 
             said = (f'{ARM_JOINTS[int(lag_rad.argmax())]} is {lag_rad.max():.2f} rad behind: '
                     'something blocks it')
         if said or stopped.is_set():
-            node.command(node.q_rad)  # stay there
+            node.command(node.q_rad if node.feels else q_rad)  # stay there
             print(f'rlrc move: {said or "stopped"}; the arm holds', file=sys.stderr)
             return 1
         q_rad = begin_rad + share_of_way(now_s, whole_s) * (end_rad - begin_rad)

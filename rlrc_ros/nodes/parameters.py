@@ -88,8 +88,9 @@ class VlaParameters:
     robot_name: str = _parameter(
         'wx250s', 'Namespace of the xs_sdk driver (command_style interbotix).')
     command_stamp: str = _parameter(
-        'image', 'Stamp of a command: that of the image it answers (lockstep needs it), or zero, '
-        'which a trajectory controller reads as: begin now.', choices=('image', 'zero'))
+        'zero', 'Stamp of a command: that of the image it answers (lockstep needs it), or zero, '
+        'which a trajectory controller reads as: begin now. With the stamp of an image a real '
+        "arm's controller would hurry by that image's age.", choices=('zero', 'image'))
     base_frame: str = _parameter('base_link', 'Frame that ~/target_pose is stamped with.')
     stream_hz: float = _parameter(
         0.0, "Rate at which a command timer moves towards the policy's targets within the limits "

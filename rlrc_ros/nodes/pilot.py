@@ -180,8 +180,8 @@ class Pilot:
 
     @property
     def has_commanded(self) -> bool:
-        """Whether the arm follows a target of ours."""
-        return self._commanded is not None
+        """Whether the arm follows a target of ours, or may still be on its way to one."""
+        return self._commanded is not None or self._under_way
 
     def tick(self, now: Now, answer: Answer | None = None) -> Outcome:
         """Decide, with the policy's answer if one came since the last tick."""
@@ -224,9 +224,11 @@ class Pilot:
             self.refusals[fault.reason] += 1
             self._held_for = fault.reason
             if fault.reason in _STOPS_AT_ONCE and self.has_commanded:
-                self._commanded = self.hold(now)
+                self._commanded = self._hold_here(now)
         if not self._lockstep:
-            first = begins and not self._holding and self.has_commanded
+            # A step that is stopped at once may be one that an earlier reason let finish.
+            first = begins and self.has_commanded and (
+                not self._holding or fault.reason in _STOPS_AT_ONCE)
             self._holding = True
             command = self._last_or_hold(now) if first else None
             if fault.reason in _UNWATCHED:
@@ -326,6 +328,7 @@ class Pilot:
             q_from = joints.arm_rad if self._q_commanded_rad is None else self._q_commanded_rad
             self._v_commanded_rad_s = (result.arm_rad - q_from) / self._gate.limits.period_s
             self._commanded, self._q_commanded_rad = result, result.arm_rad
+            self._under_way = True
             self._finger_m = result.finger_m
         self._holding, self._held_for, self._refused = False, None, _DRIVING
         return self._close(_DRIVING, result, action, now, plan.after(self._step))
@@ -347,10 +350,16 @@ class Pilot:
         # Once, not at each image: an arm that sags a little would be let down step by step.
         command = self._commanded
         if command is None or self._has_left(command, now):
-            command = self.hold(now)
+            command = self._hold_here(now)
         if not self.dry_run:
             self._commanded = command
         return command
+
+    def _hold_here(self, now: Now) -> JointCommand | None:
+        """Return hold(); the arm that is told to stay where it is felt is on no way any more."""
+        if self.senses.joints is not None and self.senses.feels(now):
+            self._under_way = False
+        return self.hold(now)
 
     def _has_left(self, command: JointCommand, now: Now) -> bool:
         """Return whether the measured joints are farther from a command than one step goes."""
@@ -395,6 +404,8 @@ class Pilot:
 
     def _begin_anew(self) -> None:
         self._commanded: JointCommand | None = None
+        self._under_way = False
+        """Whether a target was sent that no hold has ended, also one that is no longer known."""
         self._finger_m: float | None = None
         self._restart()
 

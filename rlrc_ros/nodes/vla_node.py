@@ -67,7 +67,7 @@ from rlrc_ros.nodes.reports import Reporter
 from rlrc_ros.nodes.senses import Frame, Guards, Now, Senses
 from rlrc_ros.nodes.slot import ActingPolicy, InferenceWorker
 from rlrc_ros.nodes.timings import Timings
-from rlrc_ros.nodes.watchdog import Watchdog
+from rlrc_ros.nodes.watchdog import drivers_on, Watchdog
 from rlrc_ros.nodes.xs_driver import HOT_CELSIUS, MotorTemperatures, XsDriver
 from rlrc_ros.types import StopReason
 from rlrc_ros.vla.checkpoint import CheckpointSummary, inspect
@@ -233,6 +233,11 @@ class VlaNode(LifecycleNode):
         choice = {'unnorm_key': parameters.unnorm_key} if parameters.unnorm_key else {}
         commands = command_style(parameters.command_style, parameters.robot_name)
         stream = joint_stream(parameters)
+        self._output = ArmOutput(self, commands, stream, period_s=period_s,
+                                 stream_hz=parameters.stream_hz)
+        for publisher in self._output.publishers:
+            self._configured_entities.append(
+                lambda publisher=publisher: self.destroy_lifecycle_publisher(publisher))
         self._temperatures = None
         dry_run = self._dry_run or parameters.dry_run
         self._settled = parameters.command_style != 'interbotix' or not dry_run
@@ -245,6 +250,8 @@ class VlaNode(LifecycleNode):
                                else 1.25 * period_s)
             self._temperatures = MotorTemperatures(self, parameters.robot_name)
             self._configured_entities.append(self._temperatures.end)
+        # A driver that is started anew while the policy loads is not the one that was settled.
+        drivers = drivers_on(self, [each.topic_name for each in self._output.publishers])
         self.get_logger().info(
             f'loading checkpoint={parameters.checkpoint} parameters={summary.parameters} '
             f'image_px={summary.image_size_px} action_horizon={summary.action_horizon} '
@@ -256,14 +263,9 @@ class VlaNode(LifecycleNode):
         self._worker.wait_until_open()
         self._settings, self._summary = parameters, summary
         self._reporter.timings = Timings()
-        self._output = ArmOutput(self, commands, stream, period_s=period_s,
-                                 stream_hz=parameters.stream_hz)
-        for publisher in self._output.publishers:
-            self._configured_entities.append(
-                lambda publisher=publisher: self.destroy_lifecycle_publisher(publisher))
         senses.latch(self._latched)
         with self._lock:
-            self._dry_run = dry_run
+            self._dry_run = dry_run or self._dry_run  # ~/dry_run may have come while it loaded
             self._pilot = Pilot(
                 senses, gate, action_horizon=summary.action_horizon,
                 lockstep=parameters.lockstep, max_inference_s=parameters.max_inference_s,
@@ -271,7 +273,7 @@ class VlaNode(LifecycleNode):
             self._pilot.stopped, self._pilot.dry_run = self._stopped, self._dry_run
             self._pilot.hear(parameters.instruction)
             self._watchdog = Watchdog(self, self._pilot, self._output, parameters, self._now,
-                                      self._reporter.alarm)
+                                      self._reporter.alarm, drivers)
         # After the pilot: a latched instruction comes once, at once, and must find it.
         self._open_topics(image_type)
 
@@ -417,9 +419,10 @@ class VlaNode(LifecycleNode):
                     response.message = UNSETTLED
                     return response
                 now = self._now()
-                if request.data and not self._dry_run and self._pilot.has_commanded:
+                if request.data and not self._dry_run:
                     # The last that is sent: with a stream the arm is on its way.
-                    self._output.hold(self._pilot.hold(now))
+                    self._output.hold(
+                        self._pilot.hold(now) if self._pilot.has_commanded else None)
                 self._pilot.set_dry_run(dry_run=request.data)
             self._dry_run = request.data
         self._reporter.publish_status()

@@ -20,10 +20,12 @@ node's lock: so the watchdog takes no lock that the loop takes, and only reads t
 one hold and says so; when the loop runs again it begins at the measured pose.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
+from types import MappingProxyType
 
 from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
 from rlrc_ros.arm.safety import Rejection
 from rlrc_ros.nodes.arm_output import ArmOutput
 from rlrc_ros.nodes.graph import arms_on
@@ -37,6 +39,13 @@ XS_DRIVER = 'xs_sdk'
 """Interbotix' driver, by the name of its node."""
 
 
+def drivers_on(node: Node, topics: Iterable[str]) -> dict[str, set[bytes]]:
+    """Return which of Interbotix' drivers listen to topics, by their endpoints' identifiers."""
+    found = {topic: {bytes(info.endpoint_gid) for info in arms_on(node, topic)
+                     if info.node_name == XS_DRIVER} for topic in topics}
+    return {topic: there for topic, there in found.items() if there}
+
+
 class Watchdog:
     """One for each configuration of the node."""
 
@@ -46,14 +55,20 @@ class Watchdog:
     def __init__(
         self, node: LifecycleNode, pilot: Pilot, output: ArmOutput, parameters: VlaParameters,
         now: Callable[[], Now], alarm: Callable[[StopReason, str], None],
+        drivers: Mapping[str, set[bytes]] = MappingProxyType({}),
     ) -> None:
-        """Begin to watch; `alarm` is called with what to publish, from the watchdog's thread."""
+        """
+        Begin to watch.
+
+        :param alarm: called with what to publish, from the watchdog's thread
+        :param drivers: see drivers_on(), of when the driver was settled; topics that are not
+            there are taken as they are first seen
+        """
         self._node, self._pilot, self._output = node, pilot, output
         self._parameters, self._now, self._alarm = parameters, now, alarm
         self._fed_s, self._graph_seen_s = monotonic(), 0.0
         self._alarmed = False
-        self._drivers: dict[str, set[bytes]] = {}
-        """Interbotix: who listens to each command topic, by its endpoints' DDS identifiers."""
+        self._drivers = dict(drivers)
         self._forgotten: Rejection | None = None
 
     @property
@@ -78,7 +93,8 @@ class Watchdog:
         self._forgotten = self._forgotten or self._look_at_driver()
         if self._forgotten is not None:
             pilot.obstacle = self._forgotten
-        elif pilot.active and self._parameters.exclusive and not self._parameters.lockstep:
+        elif self._parameters.exclusive and not self._parameters.lockstep:
+            # Before activation too: the first answer comes sooner than the next look.
             pilot.obstacle = self._look_at_graph()
 
     def _look_at_loop(self, now_s: float) -> None:
@@ -101,8 +117,7 @@ class Watchdog:
             return None
         for publisher in self._output.publishers:
             topic = publisher.topic_name
-            there = {bytes(info.endpoint_gid) for info in arms_on(self._node, topic)
-                     if info.node_name == XS_DRIVER}
+            there = drivers_on(self._node, [topic]).get(topic, set())
             if there and there != self._drivers.setdefault(topic, there) or (
                     not there and topic in self._drivers):
                 return Rejection(

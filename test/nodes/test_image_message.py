@@ -66,6 +66,17 @@ def test_an_unknown_encoding_is_refused_with_those_that_are_known() -> None:
         decode(message(RGB[..., :1], 'bayer_rggb8'), SMALL)
 
 
+def test_whatever_cv_bridge_raises_is_a_bad_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a message cut short it raises NumPy's TypeError, which would end the node."""
+    class Bridge:
+        def imgmsg_to_cv2(self, message: Image, encoding: str) -> np.ndarray:
+            return np.ndarray((9, 9), np.uint8, buffer=bytes(message.data))
+
+    monkeypatch.setattr('rlrc_ros.nodes.image_message.CvBridge', Bridge)
+    with pytest.raises(ImageError, match="cv_bridge cannot turn 'yuv422_yuy2' into rgb8"):
+        decode(message(RGB[..., :2], 'yuv422_yuy2'), SMALL)
+
+
 @pytest.mark.parametrize('change', [
     {'height': 9}, {'step': 10}, {'width': 0}, {'height': 0}])
 def test_bytes_that_do_not_fit_the_size_are_refused(change: dict[str, int]) -> None:

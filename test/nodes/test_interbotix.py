@@ -134,6 +134,28 @@ def test_a_driver_that_was_restarted_is_not_driven_until_it_is_configured() -> N
             successor.destroy_node()
 
 
+def test_a_driver_that_is_restarted_while_the_policy_loads_is_noticed() -> None:
+    """The profile was given to the one before it."""
+    with driven() as (rig, driver):
+        successors = []
+
+        def load(*_: object, **__: object) -> ScriptedPolicy:
+            successors.append(FakeXsSdk(rig.bench.context, rig.bench.get_namespace().rstrip('/')))
+            rig._executors[1].add_node(successors[0])
+            rig._executors[1].remove_node(driver)
+            driver.destroy_node()
+            return ScriptedPolicy()
+
+        rig.node._open_policy = load
+        try:
+            start(rig)
+            rig.bench.wait_reason('driver_gone')
+            assert len(successors[0].commands) <= 1  # a hold at most
+        finally:
+            rig._executors[1].remove_node(successors[0])
+            successors[0].destroy_node()
+
+
 def test_the_motors_temperatures_are_in_the_diagnostics() -> None:
     """They come from the driver's registers; a hot motor is a warning."""
     with driven() as (rig, driver):

@@ -14,8 +14,9 @@
 
 """`rlrc move` over DDS: slowly, on a way that is looked at first, while the arm follows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Thread
 
 from nodes.vla_rig import Bench, DOMAIN, wait_for
 import numpy as np
@@ -68,6 +69,51 @@ def test_an_arm_that_does_not_follow_is_told_to_stay(capsys: pytest.CaptureFixtu
         assert run(mover, 'home', options('home'), Ended()) == 1
         assert 'wrist_angle is 0.2' in capsys.readouterr().err
         wait_for(lambda: np.allclose(bench.arm_commands[-1].points[0].positions, INITIAL_RAD))
+
+
+@pytest.mark.parametrize(('spoil', 'said'), [
+    (lambda bench: setattr(bench, 'q_rad', np.full(6, np.nan)), 'not finite'),
+    (lambda bench: setattr(bench, 'joints_on', False), 'joint states stopped')])
+def test_an_arm_that_is_felt_no_more_is_told_what_it_was_told_last(
+    spoil: Callable[[Bench], None], said: str, capsys: pytest.CaptureFixture,
+) -> None:
+    """NaN would be 0 rad to Interbotix' driver, and an old pose is a way back at full speed."""
+    with bench_and_mover() as (bench, mover):
+        bench.q_rad = np.array(INITIAL_RAD)
+        bench.feed()
+        ended: list[int] = []
+        moved = Thread(target=lambda: ended.append(run(mover, 'home', options('home'), Ended())))
+        moved.start()
+        wait_for(lambda: len(bench.arm_commands) > 8)
+        bench.follows = False
+        spoil(bench)
+        moved.join(10.0)
+        assert ended == [1]
+        assert said in capsys.readouterr().err
+        wait_for(lambda: len(bench.arm_commands) > 9)
+        q = np.array([list(command.points[0].positions) for command in bench.arm_commands])
+        assert np.isfinite(q).all()
+        assert np.array_equal(q[-1], q[-2])
+
+
+def test_a_way_is_looked_at_again_where_the_arm_has_sagged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Changing a mode switches the torque off: the way begins where the arm then is."""
+    with bench_and_mover() as (bench, mover):
+        bench.q_rad = np.array(INITIAL_RAD)
+        bench.feed()
+        sagged = np.array(INITIAL_RAD) + [0, 0.15, 0, 0, 0, 0]
+        settle = mover.begin
+
+        def sag(arm: str) -> None:
+            settle(arm)
+            bench.q_rad = sagged
+
+        monkeypatch.setattr(mover, 'begin', sag)
+        assert run(mover, 'home', options('home'), Ended()) == 0
+        first = np.array(list(bench.arm_commands[0].points[0].positions))
+        assert np.abs(first - sagged).max() < 0.01
 
 
 def test_a_second_commander_is_refused(

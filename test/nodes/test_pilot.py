@@ -176,6 +176,68 @@ def test_a_stop_holds_the_measured_joints() -> None:
     assert play.tick().command.arm_rad == pytest.approx(play.q_rad)
 
 
+def refused(play: Play) -> None:
+    """Refuse a step, so that the one before it is finished."""
+    play.drive(step(0.2))
+
+
+def image_stale(play: Play) -> None:
+    """Let the images stop in the middle of a step."""
+    play.pass_time(0.7, sense=False)
+    play.sense(image=False)
+    assert play.tick().reason is StopReason.IMAGE_STALE
+
+
+def joint_states_gap(play: Play) -> None:
+    """Lose the joint states for a moment and hear them again."""
+    play.pass_time(0.2, sense=False)
+    play.sense(joints=False)
+    assert play.tick().reason is StopReason.JOINT_STATE_STALE
+    play.sense()
+
+
+def rival(play: Play) -> None:
+    """Let another node command the arm."""
+    play.pilot.obstacle = Rejection(StopReason.OTHER_COMMANDER, 'somebody')
+
+
+def users_stop(play: Play) -> None:
+    """Stop by the service."""
+    play.pilot.stop(stopped=True)
+
+
+@pytest.mark.parametrize('stop', [rival, users_stop])
+@pytest.mark.parametrize('before', [refused, image_stale, joint_states_gap])
+def test_what_stops_at_once_ends_a_step_that_an_earlier_reason_let_finish(
+    before: Callable[[Play], None], stop: Callable[[Play], None],
+) -> None:
+    """The arm may still be on its way (slowly, or pressing on something): it stays where it is."""
+    play = Play()
+    play.drive()
+    before(play)
+    play.q_rad = play.q_rad + 0.01
+    play.sense()
+    stop(play)
+    held = play.tick()
+    assert held.command.arm_rad == pytest.approx(play.q_rad)
+    assert play.tick().command is None
+
+
+@pytest.mark.parametrize('before', [refused, image_stale, joint_states_gap])
+def test_releasing_ends_a_step_that_an_earlier_reason_let_finish(
+    before: Callable[[Play], None],
+) -> None:
+    """Deactivated, dry or ended in that moment, the arm is told to stay where it is."""
+    play = Play()
+    play.drive()
+    before(play)
+    play.q_rad = play.q_rad + 0.01
+    play.sense()
+    assert play.pilot.has_commanded
+    assert play.pilot.release(play.now).command.arm_rad == pytest.approx(play.q_rad)
+    assert not play.pilot.has_commanded
+
+
 def test_after_a_stop_is_released_the_old_target_is_not_commanded() -> None:
     """Somebody moved the arm meanwhile: a fault right after the release sends it nowhere."""
     play = Play()

@@ -16,6 +16,7 @@
 
 
 import gc
+from threading import Event, Thread
 from time import monotonic
 
 from nodes.vla_rig import ScriptedPolicy, small_step, stamp_ns, Summary, VlaRig, wait_for
@@ -184,6 +185,32 @@ def test_a_dry_run_shows_everything_and_sends_nothing() -> None:
         assert bench.statuses[-1]['dry_run']
         bench.set_dry_run(False)
         bench.wait_more(bench.arm_commands)
+
+
+def test_a_dry_run_that_is_asked_for_while_the_policy_loads_is_one() -> None:
+    """The service has answered that nothing will be sent."""
+    loads, may_open = Event(), Event()
+
+    def open_slowly(*_: object, **__: object) -> ScriptedPolicy:
+        loads.set()
+        assert may_open.wait(10.0)
+        return ScriptedPolicy()
+
+    with VlaRig(ScriptedPolicy()) as rig:
+        rig.node._open_policy = open_slowly
+        configured: list[bool] = []
+        configuring = Thread(target=lambda: configured.append(rig.configure()))
+        configuring.start()
+        assert loads.wait(10.0)
+        rig.bench.set_dry_run(True)
+        may_open.set()
+        configuring.join(10.0)
+        assert configured == [True]
+        rig.bench.wait_matched()
+        rig.bench.feed()
+        assert rig.activate()
+        rig.bench.wait_more(rig.bench.actions, 3)
+        assert not rig.bench.arm_commands
 
 
 def test_deactivating_leaves_one_hold_and_then_silence() -> None:

@@ -70,9 +70,9 @@ class Recorded:
     def __init__(self, *given: object, **named: object) -> None:
         self.given, self.named = given, named
 
-    def perform(self, context: dict) -> str:
+    def perform(self, context: SimpleNamespace) -> str:
         """Return a launch argument's value (LaunchConfiguration)."""
-        return context[self.given[0]]
+        return context.launch_configurations[self.given[0]]
 
 
 def recorder_of(kind: str) -> type[Recorded]:
@@ -102,7 +102,9 @@ def launch_file(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def started(module: ModuleType, **given: str) -> dict[str, Recorded]:
     """Return the nodes that the arguments start, by executable."""
     values = {name: default for name, default, _ in module.ARGUMENTS} | given
-    return {action.named['executable']: action for action in module.start_nodes(values)
+    context = SimpleNamespace(launch_configurations=values, argv=[
+        f'{name}:={value}' for name, value in given.items()])
+    return {action.named['executable']: action for action in module.start_nodes(context)
             if isinstance(action, Recorded) and 'executable' in action.named}
 
 
@@ -213,7 +215,9 @@ def test_the_mode_in_a_file_is_both_nodes_mode(launch_file: ModuleType, tmp_path
     ({'arm': 'panda'}, "arm is 'panda'; it can be: sim, ros2_control, interbotix"),
     ({'dry_run': 'maybe'}, "dry_run is 'maybe'; it can be: true, false"),
     ({'mode': 'turbo'}, 'Set mode:=lockstep'),
-    ({'dry_run': 'true'}, 'set mode:=real_time')])
+    ({'dry_run': 'true'}, 'set mode:=real_time'),
+    ({'deadman': 'true'}, "'deadman' is a parameter of vla_node.*deadman: true  into a file"),
+    ({'velocity_scaling': '0.3'}, 'params_file:=FILE')])
 def test_a_wrong_argument_is_refused_with_what_to_set(
     launch_file: ModuleType, given: dict[str, str], said: str,
 ) -> None:
@@ -256,13 +260,13 @@ def test_the_launch_file_runs_in_a_python_without_torch() -> None:
     script = f"""
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 for name in ('torch', 'transformers', 'tokenizers', 'safetensors', 'mani_skill', 'sapien', 'cv2',
              'psutil', 'pinocchio', 'tyro', 'rich'):
     sys.modules[name] = None
 class Anything:
     def __init__(self, *given, **named): self.given = given
-    def perform(self, context): return context[self.given[0]]
+    def perform(self, context): return context.launch_configurations[self.given[0]]
 for name in ('launch', 'launch.actions', 'launch.events', 'launch.substitutions', 'launch_ros',
              'launch_ros.actions', 'launch_ros.event_handlers', 'launch_ros.events',
              'launch_ros.events.lifecycle', 'launch_ros.parameter_descriptions', 'lifecycle_msgs',
@@ -276,7 +280,7 @@ spec.loader.exec_module(module)
 module.generate_launch_description()
 for arm in module.ARMS:
     given = {{name: default for name, default, _ in module.ARGUMENTS}} | dict(arm=arm, rviz='true')
-    assert module.start_nodes(given)
+    assert module.start_nodes(SimpleNamespace(launch_configurations=given, argv=[]))
 """
     done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True,
                           check=False)

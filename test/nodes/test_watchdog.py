@@ -16,6 +16,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from time import monotonic
 from types import SimpleNamespace
 
@@ -30,7 +31,8 @@ from rlrc_ros.nodes.watchdog import Watchdog, XS_DRIVER
 from rlrc_ros.types import StopReason
 from std_msgs.msg import String
 
-TOPIC = '/watched/commands/joint_group'
+COUNT = count()
+"""Each graph has a topic of its own: nodes of an earlier one may linger."""
 
 
 class Watched:
@@ -38,10 +40,12 @@ class Watched:
 
     def __init__(self, context: rclpy.Context, **parameters: object) -> None:
         self._context = context
+        self.topic = f'/watched{next(COUNT)}/commands/joint_group'
         self.node = Node('vla_node', context=context)
         self.pilot = Play().pilot
-        output = SimpleNamespace(publishers=[self.node.create_publisher(String, TOPIC, 1)],
+        output = SimpleNamespace(publishers=[self.node.create_publisher(String, self.topic, 1)],
                                  hold=lambda command: None)
+        self._others: list[Node] = []  # kept: one that is collected has gone
         self._watchdog = Watchdog(
             self.node, self.pilot, output, VlaParameters(
                 command_style='interbotix', **parameters),
@@ -51,18 +55,26 @@ class Watched:
         """Start a node that listens to commands; return what ends it."""
         before = self.heard()
         node = Node(name, context=self._context)
-        node.create_subscription(String, TOPIC, lambda message: None, 1)
+        self._others.append(node)
+        node.create_subscription(String, self.topic, lambda message: None, 1)
         wait_for(lambda: self.heard() == before + 1)
 
         def end() -> None:
             there = self.heard()
+            self._others.remove(node)
             node.destroy_node()
             wait_for(lambda: self.heard() == there - 1)
         return end
 
+    def rival(self) -> None:
+        """Start a node that commands the arm too."""
+        self._others.append(Node('rival', context=self._context))
+        self._others[-1].create_publisher(String, self.topic, 1)
+        wait_for(lambda: self.node.count_publishers(self.topic) == 2)
+
     def heard(self) -> int:
         """Return how many listen."""
-        return self.node.count_subscribers(TOPIC)
+        return self.node.count_subscribers(self.topic)
 
     def look(self) -> Rejection | None:
         """Let the watchdog look at the graph once; return what it has against driving."""
@@ -119,13 +131,21 @@ def test_onlookers_come_and_go_and_are_no_drivers() -> None:
         assert there.look().reason is StopReason.DRIVER_GONE
 
 
+def test_another_commander_is_known_before_the_node_is_active() -> None:
+    """The first answer of a quick policy comes sooner than the next look at the graph."""
+    with watched() as there:
+        there.start(XS_DRIVER)
+        there.pilot.active = False
+        assert there.look() is None
+        there.rival()
+        assert there.look().reason is StopReason.OTHER_COMMANDER
+
+
 def test_another_commander_is_seen() -> None:
     """By its publisher; `exclusive: false` allows it."""
     with watched() as strict:
         strict.start(XS_DRIVER)
-        rival = Node('rival', context=strict._context)
-        rival.create_publisher(String, TOPIC, 1)
-        wait_for(lambda: strict.node.count_publishers(TOPIC) == 2)
+        strict.rival()
         assert strict.look().reason is StopReason.OTHER_COMMANDER
     with watched(exclusive=False) as lenient:
         lenient.start(XS_DRIVER)

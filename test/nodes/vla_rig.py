@@ -108,8 +108,8 @@ class VlaRig:
         real_checkpoint: bool = False, image_type: type = Image, **parameters: object,
     ) -> None:
         self.policy = policy
-        values = {'checkpoint': checkpoint, 'instruction': 'put carrot on plate', **PATIENT,
-                  **parameters}
+        values = {'checkpoint': checkpoint, 'instruction': 'put carrot on plate',
+                  'command_stamp': 'image', **PATIENT, **parameters}
         doors = {} if real_checkpoint else {
             'open_policy': lambda folder, device, **choice: policy,
             'inspect_checkpoint': lambda folder: summary or Summary()}
