@@ -122,9 +122,18 @@ def _answer(config: VlaConfig) -> str:
 
 
 def _use(config: VlaConfig, where: str) -> list[str]:
+    told = repr(config.instructions[0] if config.instructions else 'put carrot on plate')
+    more = [f'proprio=np.zeros({config.proprio_dim}, np.float32)'] if config.proprio_dim else []
+    if config.cameras[1:]:
+        images = ', '.join(f'{name!r}: image' for name in config.cameras[1:])
+        more.append(f'extra_images={{{images}}}')
     line = ('actions = policy.act(observation).actions' if config.action.dim == ARM_DIM else
             'numbers = policy.predict([observation])  # (1, action_horizon, dim)')
-    return ['from rlrc_ros.vla.policy import Policy', f"policy = Policy.open('{where}')", line]
+    return ['import numpy as np', 'from rlrc_ros.types import Observation',
+            'from rlrc_ros.vla.policy import Policy', '',
+            f"policy = Policy.open('{where}')",
+            "image = np.zeros((480, 640, 3), np.uint8)  # your camera's, RGB",
+            f'observation = Observation({", ".join(["image", told, *more])})', line]
 
 
 def _drive(config: VlaConfig, where: str) -> list[str]:

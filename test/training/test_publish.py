@@ -168,6 +168,24 @@ def test_a_card_tells_what_goes_in_and_comes_out(tmp_path):
     assert 'policy.predict([observation])' in text and 'checkpoint:=' not in text
 
 
+@pytest.mark.parametrize('cameras, proprio_dim, dim, answer', [
+    (('image',), 0, 7, 'actions'), (('image', 'wrist'), 7, 7, 'actions'),
+    (('image',), 0, 14, 'numbers')])
+def test_the_lines_of_a_card_run(tmp_path, monkeypatch, cameras, proprio_dim, dim, answer):
+    """As they stand there, in the folder that they name."""
+    monkeypatch.chdir(tmp_path)
+    folder = make_tiny_oft_checkpoint(
+        tmp_path / 'oft', 4, dim=dim, cameras=cameras, proprio_dim=proprio_dim,
+        proprio_layout='xyz_rpy_gripper' if proprio_dim else '')
+    if dim == 14:
+        (folder / 'dataset_statistics.json').write_text(json.dumps({'one': {'action': {
+            name: [value] * dim for name, value in (('q01', -1.0), ('q99', 1.0))}}}))
+    lines = card(folder).split('```python\n')[1].split('```')[0]
+    found = {}
+    exec(lines, found)
+    assert len(found[answer]) in (1, 4)
+
+
 def test_a_card_tells_how_it_was_made(tmp_path):
     """Verbs in one line, rounds of one counted, then what to type with the commit it was under."""
     folder = make_tiny_checkpoint(tmp_path / 'tiny')
