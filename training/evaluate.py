@@ -34,6 +34,7 @@ import logging
 import math
 import os
 from pathlib import Path
+import shutil
 import time
 from typing import Annotated
 
@@ -64,7 +65,7 @@ from rlrc_training.evaluate_doors import (
 )
 from rlrc_training.intervals import rate_with_interval, wilson_interval
 from rlrc_training.journal import as_json, Journal
-from rlrc_training.provenance import machine, package_versions, source_commit
+from rlrc_training.provenance import code_hash, machine, package_versions, source_commit
 from rlrc_training.strips import write_strips
 import torch
 from tqdm import tqdm
@@ -73,6 +74,8 @@ import tyro
 log = logging.getLogger('rlrc.evaluate')
 
 SINGLE_CALLS = 20
+STRIPS = 'strips'
+"""Folder beside results.json; what reads it is rlrc_training.reporting."""
 
 Task = tuple[str, int]
 """(set, seed)."""
@@ -314,9 +317,10 @@ def _prepare(config: EvaluateConfig) -> dict:
 
 def _alone(policy: Policy) -> dict:
     """Measure a policy by itself: its weights in memory and one observation at a time."""
-    blank, times = policy.blank_observation(), []
-    for call in range(SINGLE_CALLS):  # never the same image twice: a runtime would answer at once
-        chunk = policy.act(replace(blank, image=blank.image + call + 2))
+    blank, times, rng = policy.blank_observation(), [], np.random.default_rng(0)
+    for _ in range(SINGLE_CALLS):  # noise: VLA-Cache would find every patch of a grey image again
+        chunk = policy.act(replace(blank, image=rng.integers(
+            0, 256, blank.image.shape, np.uint8)))
         times.append(policy.timing.inference_ms)
     p50 = float(np.percentile(times, 50))
     cuda = torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0
@@ -381,6 +385,8 @@ def evaluate(config: EvaluateConfig, pool: WorldPool | None = None) -> dict:
     name = 'expert' if config.expert else config.checkpoint.name
     out = config.out or Path('runs/evaluate') / name
     world, arithmetic = _prepare(config), _arithmetic(config)
+    if config.fresh:
+        shutil.rmtree(out / STRIPS, ignore_errors=True)
     journal = Journal(out, {
         'policy': 'expert' if config.expert else fingerprint(config.checkpoint),
         'unnorm_key': config.unnorm_key, 'stop_on_success': config.stop_on_success,
@@ -388,7 +394,8 @@ def evaluate(config: EvaluateConfig, pool: WorldPool | None = None) -> dict:
         **({'batches': 'of one size'} if config.batched and not config.expert else {}),
         # Named where it is not the default, so that journals from before it still count.
         **({'runtime': config.runtime} if config.runtime != 'eager' else {}),
-        **({'arithmetic': arithmetic} if arithmetic != 'float32' else {})}, config.fresh)
+        **({'arithmetic': arithmetic} if arithmetic != 'float32' else {})},
+        config.fresh, code_hash())
     tasks = journal.missing(config.tasks)
     inference_ms: list[float] = []
     reused: list[float] = []
@@ -426,11 +433,12 @@ def evaluate(config: EvaluateConfig, pool: WorldPool | None = None) -> dict:
                          'p95': float(np.percentile(inference_ms, 95))} if inference_ms else None,
         # VLA-Cache's own choice, of this run's steps; an episode's first step reuses nothing.
         'reused': {'mean_share': float(np.mean(reused)), 'steps': len(reused)} if reused else None,
-        'alone': alone, 'commit': source_commit(), 'packages': package_versions(),
+        'alone': alone, 'commit': source_commit(), 'code': journal.code,
+        'packages': package_versions(),
         **world, 'arithmetic': arithmetic, 'machine': machine(),
         'episodes': [as_json(result) for result in results]}
     if config.strips:
-        write_strips(out / 'strips', [journal.results[name, seed] for name in config.sets
+        write_strips(out / STRIPS, [journal.results[name, seed] for name in config.sets
                                       for seed in config.seeds[:config.strips]], again)
     partial = out / 'results.partial'
     partial.write_text(json.dumps(document, indent=1))

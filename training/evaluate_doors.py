@@ -30,6 +30,8 @@ from rlrc_sim.libero import LIBERO_CAMERAS, LIBERO_PROPRIO
 
 PROCESS_BYTES = 900_000_000
 """What a process with one world needs (resident, 640 x 480, software renderer; rounded up)."""
+WHOLE_BYTES = 2**28
+"""Files up to this size are hashed whole; one of 5 GB is known by its two ends."""
 LARGEST_STEP_M, LARGEST_STEP_RAD = 0.25, 1.6
 """Action statistics beyond these are not this arm's deltas of 0.2 s: joint angles, or another
 unit. BridgeData's largest are 0.04 m and 0.21 rad."""
@@ -103,7 +105,7 @@ def check_senses(summary: CheckpointSummary, libero: bool = False) -> None:
 
 
 def fingerprint(checkpoint: Path) -> str:
-    """Return a hash of a checkpoint's files: JSON whole, weights by size, first and last MiB."""
+    """Return a hash of a checkpoint's files: whole up to WHOLE_BYTES, else size and both ends."""
     digest = hashlib.sha256()
     for path in sorted(checkpoint.iterdir()):
         if path.suffix not in ('.json', '.safetensors', '.pt') or path.name == 'provenance.json':
@@ -111,7 +113,8 @@ def fingerprint(checkpoint: Path) -> str:
         size = path.stat().st_size
         digest.update(f'{path.name} {size} '.encode())
         with path.open('rb') as file:
-            digest.update(file.read(2**20))
-            file.seek(max(0, size - 2**20))
+            if size > WHOLE_BYTES:
+                digest.update(file.read(2**20))
+                file.seek(size - 2**20)
             digest.update(file.read())
     return digest.hexdigest()[:16]

@@ -88,7 +88,7 @@ class Frames:
     folder: np.ndarray
     """(N,) index of the folder that a frame came from."""
     episode: np.ndarray
-    """(N,) which episode a frame is of, counted from 0."""
+    """(N,) which episode a frame is of, counted from 0; a scattered state is one by itself."""
     others: Answers | None = None
     """What the expert said to other sentences about the same pictures, picture by picture."""
 
@@ -145,6 +145,7 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
     actions, positions, instruction, folder, sentences = [], [], [], [], {}
     things: list[tuple[tuple[str, ...], np.ndarray | None, np.ndarray | None]] = []
     hand: list[np.ndarray] = []
+    follows: list[np.ndarray] = []
     others = _Others()
     episodes, pictures = 0, Pictures()
     for index, path in enumerate(config.data):
@@ -174,6 +175,8 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
                         else episode.hand)
             instruction.append(np.full(len(episode.actions), sentence))
             folder.append(np.full(len(episode.actions), index))
+            first = follows[-1][-1] + 1 if follows else 0
+            follows.append(first + np.arange(len(episode.actions)) * int(episode.scattered))
             episodes += 1
     flat = np.concatenate(actions)
     if statistics is None:
@@ -192,7 +195,7 @@ def load_frames(config: SftConfig, vla: VlaConfig, tokenizer: Tokenizer,
         _of_the_hand(np.concatenate(hand)), np.concatenate(instruction),
         tuple(tuple(prompt.encode(sentence, tokenizer, vla)) for sentence in sentences),
         Questions(tuple(sentences), kinds, tokenizer, vla),
-        np.concatenate(folder), np.repeat(np.arange(episodes), [len(each) for each in actions]),
+        np.concatenate(folder), np.concatenate(follows),
         others.all(stats, tokenize))
     if config.auxiliary_weight:
         _say_what_tells_of_no_hand(frames, config.data)

@@ -22,12 +22,15 @@ was cut off in the middle of writing is dropped, an episode that stands there tw
 from collections.abc import Iterable
 from dataclasses import asdict, fields
 import json
+import logging
 import os
 from pathlib import Path
 
 from rlrc_sim.rollout import EpisodeResult
 
 EPISODES, IDENTITY = 'episodes.jsonl', 'run.json'
+CODE = 'code'
+log = logging.getLogger('rlrc.evaluate')
 _FIELDS = [each.name for each in fields(EpisodeResult) if each.name != 'frames']
 
 
@@ -43,18 +46,27 @@ class Journal:
     :param folder: made if missing
     :param identity: what must be equal for two runs' episodes to be counted together
     :param fresh: forget what lies there
+    :param code: the code that plays now; another one may go on, which is said and noted
     :raises ValueError: the folder holds episodes of another run
     """
 
-    def __init__(self, folder: Path, identity: dict, fresh: bool = False):
+    def __init__(self, folder: Path, identity: dict, fresh: bool = False, code: str = ''):
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / EPISODES
         identity = json.loads(json.dumps(identity, default=str))
         known = folder / IDENTITY
         if fresh:
             self._path.unlink(missing_ok=True)
+        self.code = [code]
+        """Every state of the code that has played, in their order."""
         if self._path.exists() and known.exists():
             before = json.loads(known.read_text())
+            earlier = before.pop(CODE, [])
+            if earlier and code not in earlier:
+                log.warning('%s holds episodes that other code played (%s, this is %s): they are '
+                            'kept, and results.json names both; --fresh plays all anew', folder,
+                            ', '.join(earlier), code)
+            self.code = list(dict.fromkeys([*earlier, code]))
             differing = sorted(key for key in {*before, *identity}
                                if before.get(key) != identity.get(key))
             if differing:
@@ -62,7 +74,7 @@ class Journal:
                     f'{folder} holds episodes of another run ({", ".join(differing)} differ); '
                     'choose another --out, or --fresh to begin anew there')
         partial = known.with_suffix('.partial')
-        partial.write_text(json.dumps(identity, indent=1))
+        partial.write_text(json.dumps({**identity, CODE: self.code}, indent=1))
         os.replace(partial, known)
         self.results = self._read()
 

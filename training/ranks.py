@@ -43,7 +43,9 @@ def start(device: str) -> torch.device:
     cuda = torch.cuda.is_available() if device == 'auto' else device.startswith('cuda')
     if 'WORLD_SIZE' in os.environ and int(os.environ['WORLD_SIZE']) > 1:
         if not distributed.is_initialized():
-            distributed.init_process_group('nccl' if cuda else 'gloo', timeout=PATIENCE)
+            # What is counted and logged lives on the CPU, which NCCL does not reach.
+            distributed.init_process_group(
+                'cpu:gloo,cuda:nccl' if cuda else 'gloo', timeout=PATIENCE)
         if not is_first():
             logging.getLogger('rlrc').setLevel(logging.WARNING)
         if cuda:

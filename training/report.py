@@ -58,6 +58,7 @@ from rlrc_training.reporting.origins import (
 )
 from rlrc_training.reporting.page import as_html, as_markdown, Block, Heading, Paragraph, Table
 from rlrc_training.reporting.read import PipelineResult, read_pipeline
+from rlrc_training.stages.presets import SETTINGS
 from rlrc_training.stages.progress import in_words, wall_clock
 from rlrc_training.stages.sources import sources_of
 from rlrc_training.table_rows import MIN_EPISODES
@@ -142,6 +143,16 @@ def _reuse(result: PipelineResult) -> str:
             f'published reuse{timed}, whatever the images show. ')
 
 
+def _filled(result: PipelineResult) -> str:
+    """Return which zeros adapters have filled again, where such a row is in the table."""
+    rows = [each.row.words for each in result.rows
+            if each.row.name in ('magnitude-20-sft', 'wanda-20-sft')]
+    if not rows or not SETTINGS[result.plan['preset']].recover.get('lora_rank'):
+        return ''
+    return (f'Adapters, once merged, fill the zeros again: {" and ".join(rows)} '
+            f'{"is" if len(rows) == 1 else "are"} dense in the weights. ')
+
+
 def _below_table(result: PipelineResult) -> str:
     plan, timing = result.plan, result.timing
     words = ('Success at some step of 80 (below: at the last one). IND is '
@@ -166,6 +177,7 @@ def _below_table(result: PipelineResult) -> str:
         words += ('Episodes in which the simulator crashed time and again count as failed: '
                   f'{", ".join(crashed)}. ')
     words += played_elsewhere(result) + timed_apart(result) + _reuse(result)
+    words += _filled(result)
     played = {each.arithmetic: each.row.words for each in result.rows if each.arithmetic}
     if len(played) > 1:
         words += ('Rows were played in different arithmetic, which pairing by seed does not undo: '

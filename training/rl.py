@@ -240,7 +240,6 @@ class Progress:
         self.update = 0
         self.best = -1.0
         self._reward_seen = False
-        self._last_scores: dict[str, float] = {}
 
     def restore(self, learner: Learner) -> None:
         """Go on from OUT/state if it is there."""
@@ -298,7 +297,6 @@ class Progress:
 
     def note(self, scores: dict[str, float], writer: SummaryWriter | None, bar: tqdm) -> None:
         """Tell an evaluation."""
-        self._last_scores = scores
         if writer is None or not scores:
             return
         step = self.update * self._config.batch_size

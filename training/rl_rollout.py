@@ -43,7 +43,7 @@ from tokenizers import Tokenizer
 import torch
 
 RL_SEEDS = range(10_000_000, TRAIN_SEEDS.stop)
-"""Training seeds that demonstrations, which count up from a million, do not reach."""
+"""Training seeds that played demonstrations, which count up from a million, do not reach."""
 EPISODE_DRAW, ACTION_DRAW = 1, 2
 """So that seeds and actions are drawn from different streams."""
 log = logging.getLogger('rlrc.rl')

@@ -147,6 +147,20 @@ def _with_decoding(vla: VlaConfig, config: SftConfig) -> VlaConfig:
     return vla
 
 
+def _with_crop(model: Vla, config: SftConfig) -> VlaConfig:
+    """
+    Return how the demonstrations' images are prepared, and let the model crop what it acts on.
+
+    OpenVLA's augmentation cuts its own 90 % out of a whole picture; whoever learns so is shown
+    the middle 90 % afterwards.
+    """
+    if config.augmentation != 'openvla':
+        return model.config
+    whole, cropped = (replace(model.config.image, center_crop=each) for each in (False, True))
+    model.config = replace(model.config, image=cropped)
+    return replace(model.config, image=whole)
+
+
 def open_model(config: SftConfig, device: torch.device) -> tuple[Vla, Tokenizer, dict, dict]:
     """Open --init or make a fresh model; return it, its tokenizer, statistics, provenance."""
     if config.init is None:
@@ -244,10 +258,12 @@ def sft(config: SftConfig) -> Path:
 
     # -------------------------------------------------------------- model and data
     model, tokenizer, statistics, parent = open_model(config, device)
-    frames, statistics = load_frames(config, model.config, tokenizer,
+    as_seen = _with_crop(model, config)
+    frames, statistics = load_frames(config, as_seen, tokenizer,
                                      statistics if config.keep_statistics else None)
     teacher = open_teacher(config, model, tokenizer, statistics, device)
-    trainer = Trainer(config, model, device, len(frames.kinds))
+    trainer = Trainer(config, model, device, len(frames.kinds), {
+        'answers': frames.count, 'statistics': statistics[config.dataset_name]['action']})
     if trainer.restore():
         log.info('resume step=%d best_success=%.3f', trainer.step, trainer.best_success)
     soft = soft_targets(model.config, config.bin_sigma).to(device)
@@ -326,7 +342,7 @@ def _evaluate(model: Vla, tokenizer: Tokenizer, statistics: dict, config: SftCon
         return None
     round_as_kept(model)
     candidate = save_checkpoint(config.out / 'candidate', model, tokenizer, statistics, {})
-    policy = Policy(Checkpoint(inspect(candidate), model, tokenizer))
+    policy = Policy(Checkpoint(inspect(candidate), model, tokenizer), config.dataset_name)
     return closed_loop_success(policy, pool, config.eval_episodes, config.episode_set)
 
 

@@ -81,7 +81,7 @@ class SftConfig:
     """Weight of the auxiliary losses, of where things are; 0 leaves the head away."""
     augmentation: Literal['colour', 'openvla'] = 'colour'
     """`colour`: --colour-jitter alone; `openvla`: its random crop, brightness, contrast,
-    saturation and hue; evaluate such a checkpoint with center_crop."""
+    saturation and hue; the checkpoint then crops what it acts on (center_crop)."""
     colour_jitter: float = 0.15
     """Largest relative change of an image's brightness and contrast, with `colour`."""
     data_weights: Annotated[tuple[float, ...], tyro.conf.arg(metavar='W [W ...]')] = ()

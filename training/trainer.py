@@ -53,8 +53,16 @@ def _groups(parameters: Iterable[torch.nn.Parameter], decay: float) -> Iterator[
 class Trainer:
     """Model, averaged weights and optimiser, and how they are saved and restored."""
 
-    def __init__(self, config: SftConfig, model: Vla, device: torch.device, kinds: int = 0):
-        self.config, self.model = config, model.to(device)
+    def __init__(self, config: SftConfig, model: Vla, device: torch.device, kinds: int = 0,
+                 data: dict | None = None):
+        """
+        Begin at step 0.
+
+        :param kinds: how many kinds of things the auxiliary head is asked for
+        :param data: what must be equal, as JSON, for another start to be of the same run:
+            `answers`, their number, and `statistics`; None: it is not compared
+        """
+        self.config, self.model, self._data = config, model.to(device), data
         if config.lora_rank:
             add_lora(model, config.lora_rank, config.lora_alpha, config.seed)
         if config.gradient_checkpointing:
@@ -158,14 +166,25 @@ class Trainer:
         if ranks.is_first():
             save_state(self.config.out / 'state', tensors,
                        {'step': self.step, 'best_success': self.best_success,
-                        'seconds': self.seconds})
+                        'seconds': self.seconds, 'data': self._data})
 
     def restore(self) -> bool:
-        """Go on from OUT/state if it is there; return whether it was."""
+        """
+        Go on from OUT/state if it is there; return whether it was.
+
+        :raises ValueError: it was trained on other demonstrations
+        """
         found = load_state(self.config.out / 'state')
         if found is None:
             return False
         tensors, progress = found
+        before = progress.get('data')
+        if before is not None and self._data is not None and before != self._data:
+            counts = before['answers'], self._data['answers']
+            how = ('their actions have another range' if counts[0] == counts[1] else
+                   f'{counts[0]} answers then, {counts[1]} now')
+            raise ValueError(f'the demonstrations have changed since {self.config.out} began '
+                             f'({how}); put them back, or use another --out')
         with torch.no_grad():
             for name, each in self.averaged.items():
                 each.copy_(as_part_of(each, tensors[f'averaged.{name}']))

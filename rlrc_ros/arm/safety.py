@@ -18,7 +18,8 @@ The last gate before the arm: one action in, one joint command or one reason out
 The order is the order of the questions a person would ask: is it a number, is the step small, does
 the target stay in the box, can the arm reach it and is the answer near, within its joint limits,
 at its speed and acceleration, clear of itself and of the table. A command
-is refused whole: nothing is clipped, because a clipped step is no longer what the policy decided
+is refused whole, but for a target beyond the box, which stops at its face: nothing else is
+clipped, because a clipped step is no longer what the policy decided
 and its next delta would build on a pose that the policy never chose. After a refusal the last
 accepted target stays and the next image brings a new decision, so a policy at the edge of the box
 is held there, not locked out.

@@ -15,14 +15,17 @@
 """An evaluation counts what was played."""
 
 from dataclasses import replace
+from itertools import pairwise
 import json
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
 import pytest
+from rlrc_ros.types import Observation
 from rlrc_ros.vla.policy import Policy
 from rlrc_sim.rollout import EpisodeResult
-from rlrc_training.evaluate import evaluate, EvaluateConfig, SINGLE_CALLS, summarise
+from rlrc_training.evaluate import _alone, evaluate, EvaluateConfig, SINGLE_CALLS, summarise
 from rlrc_training.evaluate_doors import check_memory, check_statistics, fingerprint
 from rlrc_training.strips import PICTURES
 from tiny_vla import DATASET, make_tiny_checkpoint, make_tiny_oft_checkpoint
@@ -168,6 +171,35 @@ def test_statistics_that_are_no_deltas_are_refused(tmp_path):
 
 @pytest.mark.sim
 @pytest.mark.slow
+def test_a_checkpoint_is_known_by_all_of_its_files(tmp_path):
+    """A decoder lies in the middle of its file; a file of gigabytes is known by its ends."""
+    weights = np.zeros(3 * 2**20, np.uint8)
+    (tmp_path / 'model.safetensors').write_bytes(weights.tobytes())
+    before = fingerprint(tmp_path)
+    weights[len(weights) // 2] = 1
+    (tmp_path / 'model.safetensors').write_bytes(weights.tobytes())
+    assert fingerprint(tmp_path) != before
+
+
+def test_a_policy_by_itself_is_shown_pictures_that_nothing_can_be_reused_of():
+    """VLA-Cache takes a patch for the one before it where the two are alike."""
+    class Shown:
+        weight_bytes, timing, images = 1, SimpleNamespace(inference_ms=2.0), []
+
+        def blank_observation(self):
+            return Observation(np.zeros((8, 8, 3), np.uint8), 'put can on red plate')
+
+        def act(self, observation):
+            self.images.append(observation.image.astype(float))
+            return SimpleNamespace(actions=(None,))
+
+    policy = Shown()
+    assert _alone(policy)['actions_per_s'] == 500.0
+    centred = [(each - each.mean()).ravel() for each in policy.images]
+    assert max(a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+               for a, b in pairwise(centred)) < 0.5
+
+
 def test_vla_cache_has_a_policy_for_each_world(tmp_path, monkeypatch):
     """What is reused belongs to one episode: two worlds change no number."""
     checkpoint = make_tiny_checkpoint(tmp_path / 'tiny')

@@ -61,6 +61,17 @@ def test_an_episode_counts_once(tmp_path):
     assert len(Journal(tmp_path, RUN).results) == 1
 
 
+def test_episodes_of_other_code_are_kept_and_said(tmp_path, caplog):
+    """Every state of the code that has played is noted; one that is there again is nothing new."""
+    Journal(tmp_path, RUN, code='a').add(_result(0))
+    assert not caplog.messages
+    second = Journal(tmp_path, RUN, code='b')
+    assert 'other code played (a, this is b)' in caplog.text
+    assert second.code == ['a', 'b'] and second.missing(TASKS) == TASKS[1:]
+    assert Journal(tmp_path, RUN, code='a').code == ['a', 'b']
+    assert Journal(tmp_path, RUN, fresh=True, code='c').code == ['c']
+
+
 def test_episodes_of_another_policy_are_not_mixed_in(tmp_path):
     """Another fingerprint is refused, saying how to begin anew; --fresh does."""
     Journal(tmp_path, RUN).add(_result(0))

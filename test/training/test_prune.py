@@ -25,7 +25,7 @@ from rlrc_ros.types import Observation
 from rlrc_ros.vla.checkpoint import CheckpointError, inspect, open_checkpoint, save_checkpoint
 from rlrc_ros.vla.config import VlaConfig
 from rlrc_ros.vla.policy import Policy
-from rlrc_training.data import DemonstrationError
+from rlrc_training.data import DemonstrationError, episode_paths, load_episode, save_episode
 from rlrc_training.frames import load_frames
 from rlrc_training.prune import main, prune
 from rlrc_training.pruning.calibration import robot_weights
@@ -183,6 +183,18 @@ def test_the_robots_weights_find_toggles_and_contact(dense, demos):
     assert heavy == [*range(CLOSES - 2, CLOSES + 3), *range(OPENS - 2, OPENS + 3)]
     assert first[CLOSES, 6] == 8.0 and first[0].tolist() == [1.0] * 8
     assert np.array_equal(first, weights[FRAMES:])
+
+
+def test_between_scattered_states_nothing_toggles(dense, demos, tmp_path):
+    """None follows from another: a hand that is open after a closed one did not let go."""
+    for path in episode_paths(demos):
+        episode = load_episode(path)
+        save_episode(tmp_path, replace(episode, scattered=True, positions_m=np.ones_like(
+            episode.positions_m) * np.arange(9)))
+    opened = open_checkpoint(dense)
+    frames, _ = load_frames(SftConfig(data=(tmp_path,)), opened.model.config, opened.tokenizer)
+    assert len(np.unique(frames.episode)) == 2 * FRAMES
+    assert (robot_weights(frames, 4.0) == 1.0).all()
 
 
 # ------------------------------------------------------------------- bad input

@@ -30,6 +30,7 @@ from rlrc_training.sft_config import SftConfig
 from safetensors.torch import load_file
 from tiny_vla import make_tiny_checkpoint
 import torch
+from torch.distributed.distributed_c10d import Backend, BackendConfig
 
 TEST = Path(__file__).resolve().parents[1]
 
@@ -44,6 +45,20 @@ def _demonstrate(folder: Path) -> Path:
         rng.integers(0, 255, (10, 64, 64, 3)).astype(np.uint8), actions.astype(np.float32),
         rng.normal(size=(10, 9)).astype(np.float32)))
     return folder
+
+
+@pytest.mark.parametrize('cuda', [False, True])
+def test_tensors_of_the_cpu_are_added_up_beside_those_of_a_gpu(monkeypatch, cuda):
+    """PPO counts episodes on the CPU, which NCCL alone would refuse."""
+    started = []
+    monkeypatch.setattr(ranks.distributed, 'init_process_group',
+                        lambda backend, **_: started.append(backend))
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: cuda)
+    monkeypatch.setattr(torch.cuda, 'set_device', lambda _: None)
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    ranks.start('auto')
+    assert BackendConfig(Backend(started[0])).get_device_backend_map()['cpu'] == 'gloo'
+    assert ('nccl' in started[0]) is cuda
 
 
 @pytest.mark.timeout(240)

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rlrc_training.reporting.ablations import ablations, curve, main, read_run, read_runs, smoothed
+from rlrc_training.report import main
+from rlrc_training.reporting.ablations import ablations, curve, read_run, read_runs, smoothed
 from rlrc_training.resume import append_metrics
 from rlrc_training.rl_config import RlConfig
 
@@ -92,11 +93,26 @@ def test_the_evaluation_of_a_run_that_goes_on_is_not_its_end(tmp_path, capsys):
     assert '| not evaluated | not evaluated |' in full and '10/20 (50 %' in alone
 
 
+def test_an_evaluation_that_stops_on_success_knows_no_end(tmp_path, capsys):
+    """--eval-stop-on-success: what was not seen is called so."""
+    run = _log(tmp_path, 'full', 0, [0.4, 0.6], eval_stop_on_success=True,
+               best_by='success_once')
+    path = run / 'metrics.jsonl'
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line.get('eval', {}).pop('success_at_end', None)
+    path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    ablations(tmp_path, tmp_path / 'page')
+    full, alone = capsys.readouterr().out.splitlines()[2:]
+    assert full.endswith('14/20 (70 %, 95 % CI 48-85) | not evaluated |')
+    assert alone.endswith('| not evaluated |')
+
+
 def test_runs_that_differ_in_more_than_their_seed_are_refused(tmp_path, capsys):
     """The option and both of its values are named."""
     _log(tmp_path, 'full', 0, [0.4])
     _log(tmp_path, 'full', 1, [0.4], learning_rate=3e-4)
-    assert main([str(tmp_path), '--out', str(tmp_path / 'page')]) == 1
+    assert main(['ablations', str(tmp_path), '--out', str(tmp_path / 'page')]) == 1
     assert 'differ in learning_rate 0.0001 and 0.0003' in capsys.readouterr().err
     assert not (tmp_path / 'page').exists()
 

@@ -15,6 +15,9 @@
 """The loss of `rlrc sft` equals the official one, and what its options add is what they say."""
 
 from dataclasses import replace
+import json
+from pathlib import Path
+import shutil
 
 import numpy as np
 from official_folders import golden, golden_folder
@@ -22,7 +25,7 @@ import pytest
 from rlrc_ros.types import Observation
 from rlrc_ros.vla import prompt
 from rlrc_ros.vla.actions import ActionTokenizer
-from rlrc_ros.vla.checkpoint import open_checkpoint
+from rlrc_ros.vla.checkpoint import inspect, open_checkpoint
 from rlrc_ros.vla.images import to_pixels
 from rlrc_ros.vla.model import skeleton
 from rlrc_ros.vla.policy import Policy
@@ -32,7 +35,7 @@ from rlrc_training.frames import action_chunks, draw, Frames, load_frames
 from rlrc_training.lora import merged_weights
 from rlrc_training.oft import oft_loss, OftBatch
 from rlrc_training.presets import preset
-from rlrc_training.sft import open_model, open_teacher, sft
+from rlrc_training.sft import _evaluate, _with_crop, open_model, open_teacher, sft
 from rlrc_training.sft_config import SftConfig
 from rlrc_training.sft_loss import Batch, batch_loss, soft_targets, teacher_forced, token_losses
 from rlrc_training.trainer import Trainer
@@ -121,6 +124,49 @@ def test_loss_accuracy_and_gradients_equal_the_official_ones(tmp_path, parts):
 def _run(config: SftConfig) -> dict[str, torch.Tensor]:
     sft(config)
     return load_file(config.out / 'state' / 'tensors.safetensors')
+
+
+def test_a_policy_that_learnt_from_crops_is_shown_the_middle(demos, tmp_path):
+    """Training cuts its 90 % out of whole pictures; the checkpoint crops what it acts on."""
+    config = _config(demos, tmp_path / 'a', augmentation='openvla', steps=1)
+    sft(config)
+    first = inspect(tmp_path / 'a' / 'checkpoint').config
+    assert first.image.center_crop
+    again = replace(config, out=tmp_path / 'b', init=tmp_path / 'a' / 'checkpoint')
+    model = open_model(again, CPU)[0]
+    seen = _with_crop(model, again)
+    assert model.config.image.center_crop and not seen.image.center_crop
+    assert replace(seen, image=first.image) == model.config
+    sft(_config(demos, tmp_path / 'c', steps=1))
+    assert not inspect(tmp_path / 'c' / 'checkpoint').config.image.center_crop
+
+
+def test_a_run_is_not_taken_up_on_other_demonstrations(demos, tmp_path):
+    """Another range of the actions would give every token another meaning."""
+    folder = Path(shutil.copytree(demos[0], tmp_path / 'demos'))
+    config = _config([folder], tmp_path / 'run', steps=4, save_every=2)
+    sft(config)
+    shutil.copy(next(demos[1].glob('*.safetensors')), folder / 'episode_9000000.safetensors')
+    with pytest.raises(ValueError, match='12 answers then, 24 now.*or use another --out'):
+        sft(config)
+
+
+def test_a_model_of_several_statistics_is_judged_by_those_it_trains_on(
+        tiny, demos, tmp_path, monkeypatch):
+    """--keep-statistics keeps all of them."""
+    folder = Path(shutil.copytree(tiny, tmp_path / 'two'))
+    path = folder / 'dataset_statistics.json'
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({'another': document[DATASET], **document}))
+    config = _config(demos, tmp_path / 'run', init=folder, keep_statistics=True,
+                     dataset_name=DATASET, eval_episodes=1)
+    judged = []
+    monkeypatch.setattr('rlrc_training.sft.closed_loop_success',
+                        lambda policy, *_: judged.append(policy) or 0.5)
+    model, tokenizer, statistics, _ = open_model(config, CPU)
+    assert len(statistics) == 2
+    assert _evaluate(model, tokenizer, statistics, config, object()) == 0.5
+    assert len(judged[0].summary.unnorm_keys) == 2
 
 
 def test_parts_and_checkpointed_activations_change_nothing_but_memory(demos, tmp_path):

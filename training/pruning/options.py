@@ -60,7 +60,8 @@ class PruneConfig:
     listed layers being pruned so much harder (RLRC's 90 %)."""
     max_layer_ratio: float = 0.95
     """With --ratio-of decoder no listed layer loses more than this. RLRC's 90 % at 7B ends here:
-    2 heads and 550 channels a layer, 88.7 % of the decoder's layers."""
+    2 heads and 550 channels a layer (512 with the default --round-to), 88.7 % of the decoder's
+    layers."""
     layers: tuple[int, int] | None = None
     """First layer to prune and the one after the last; by default all but the first and last."""
     importance: str = 'param_first'

@@ -31,12 +31,9 @@ import csv
 from dataclasses import dataclass
 import json
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-from rlrc_training.command_line import run_verb
 from rlrc_training.intervals import rate_with_interval
-import tyro
 
 WINDOW = 3
 FREE = ('seed', 'out', 'processes', 'threads', 'device', 'save_every', 'microbatch_size')
@@ -139,6 +136,8 @@ def _rate(runs: list[Run], ended: bool, name: str) -> str:
         scores = dict(run.evaluations).get(int(run.env_steps[-1]) if ended else 0)
         if scores is None:  # still running, or killed: another evaluation is not its end
             return 'not evaluated'
+        if name not in scores:  # --eval-stop-on-success sees no end
+            return 'not evaluated'
         told.append((scores[name], run.config['eval_episodes']))
     solved = sum(round(share * episodes) for share, episodes in told)
     return rate_with_interval(solved, sum(episodes for _, episodes in told))
@@ -216,23 +215,3 @@ def ablations(folder: Path, out: Path) -> Path:
     draw(runs, out / 'ablations.png')
     print(table(runs), end='')
     return out / 'ablations.png'
-
-
-@dataclass(frozen=True)
-class AblationsConfig:
-    """What to draw."""
-
-    folder: Annotated[Path, tyro.conf.Positional] = Path('runs/ablations')
-    """Folder that holds the runs, one folder each."""
-    out: Path = Path('runs/ablations/report')
-    """Folder for picture, table and numbers."""
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run `rlrc report ablations`."""
-    return run_verb('report ablations', AblationsConfig,
-                    lambda config: ablations(config.folder, config.out), argv, __doc__)
-
-
-if __name__ == '__main__':
-    raise SystemExit(main())
