@@ -233,6 +233,8 @@ def page(result: PipelineResult, notes: str = '') -> list[Block]:
                    *(Paragraph(' '.join(each.split())) for each in told)]
     return [*blocks, Heading('Wall-clock of every stage'), wall_clock_table(result),
             Heading('Commands'), commands(result),
+            Paragraph('Each as it was typed, under the state of the source that it names or that '
+                      'is told below; later ones may have other options.', small=True),
             Heading('Versions and machine'), machines(result),
             *((Paragraph(told, small=True),) if (told := sources_in_words(result)) else ())]
 
