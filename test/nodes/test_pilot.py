@@ -264,17 +264,13 @@ def other_commander(play: Play) -> None:
 
 def joint_states_away(play: Play) -> None:
     """End the driver, lay the arm down, start the driver."""
-    play.pass_time(0.2, sense=False)
-    play.sense(joints=False)
-    assert play.tick().reason is StopReason.JOINT_STATE_STALE
+    joint_states_gap(play)
     play.move_arm()
 
 
 def camera_away(play: Play) -> None:
     """Let the images stop and move the arm meanwhile."""
-    play.pass_time(0.7, sense=False)
-    play.sense(image=False)
-    assert play.tick().reason is StopReason.IMAGE_STALE
+    image_stale(play)
     play.move_arm()
 
 
