@@ -434,6 +434,17 @@ def test_charts_place_what_they_are_given():
     assert curves([('loss', '#111', [(0, 3.0), (100, 1.0)])], 'steps', 'loss', rate=False)
 
 
+@pytest.mark.parametrize(('low', 'high', 'ticks'), [
+    (23.2, 96.4, ['30', '40', '50', '70', '100']), (1.85, 14.8, ['2', '5', '10']),
+    (28.0, 31.0, None)])
+def test_a_log_axis_has_ticks_wherever_its_points_lie(low, high, ticks):
+    """Round ones, on both sides of the middle."""
+    root = ElementTree.fromstring(plane(
+        [Point(each, 0.5, 0.4, 0.6, 'label', '#111') for each in (low, high)], 'ms', 'plane'))
+    found = [each.text for each in root if re.fullmatch(r'[\d.]+', each.text or '')]
+    assert found == ticks if ticks else len(found) > 2
+
+
 def test_a_further_page_is_named_or_called_missing(tmp_path, capsys, monkeypatch):
     """`rlrc report NAME` leads to another module; one that is not there is said."""
     assert main(['ablations', str(tmp_path)]) == 1

@@ -158,6 +158,16 @@ def _place(taken: list[tuple[float, float, float, float]], x: float, y: float,
     return options[0] if options else (x + 9, y + 4)
 
 
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Return round numbers between two powers of ten, coarse ones where there are enough."""
+    for digits in (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7):
+        found = [digit * 10.0 ** decade for decade in range(floor(low) - 1, ceil(high) + 1)
+                 for digit in digits if low <= log10(digit * 10.0 ** decade) <= high]
+        if len(found) > 2:
+            return found
+    return list(_ticks(10 ** low, 10 ** high))
+
+
 def plane(points: Sequence[Point], x_label: str, title: str) -> str:
     """
     Draw success against a cost (log scale), and the front of those that nothing beats in both.
@@ -177,9 +187,7 @@ def plane(points: Sequence[Point], x_label: str, title: str) -> str:
         y = at(points[0].x, tick / 100)[1]
         parts += [_line(left, y, right, y), _text(left - 8, y + 4, f'{tick} %', size=11,
                                                   colour=FAINT, anchor='end')]
-    round_ones = [digit * 10.0 ** decade for decade in range(floor(low) - 1, ceil(high) + 1)
-                  for digit in (1, 2, 5) if low <= log10(digit * 10.0 ** decade) <= high]
-    for value in round_ones if len(round_ones) > 2 else _ticks(10 ** low, 10 ** high):
+    for value in _log_ticks(low, high):
         x = at(value, 0)[0]
         parts += [_line(x, top, x, bottom), _text(x, bottom + 16, _number(value), size=11,
                                                   colour=FAINT, anchor='middle')]
