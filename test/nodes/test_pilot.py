@@ -206,17 +206,23 @@ def users_stop(play: Play) -> None:
     play.pilot.stop(stopped=True)
 
 
+def under_way(before: Callable[[Play], None]) -> Play:
+    """Return a step that was commanded, and the arm somewhere on its way after `before`."""
+    play = Play()
+    play.drive()
+    before(play)
+    play.q_rad = play.q_rad + 0.01
+    play.sense()
+    return play
+
+
 @pytest.mark.parametrize('stop', [rival, users_stop])
 @pytest.mark.parametrize('before', [refused, image_stale, joint_states_gap])
 def test_what_stops_at_once_ends_a_step_that_an_earlier_reason_let_finish(
     before: Callable[[Play], None], stop: Callable[[Play], None],
 ) -> None:
     """The arm may still be on its way (slowly, or pressing on something): it stays where it is."""
-    play = Play()
-    play.drive()
-    before(play)
-    play.q_rad = play.q_rad + 0.01
-    play.sense()
+    play = under_way(before)
     stop(play)
     held = play.tick()
     assert held.command.arm_rad == pytest.approx(play.q_rad)
@@ -228,11 +234,7 @@ def test_releasing_ends_a_step_that_an_earlier_reason_let_finish(
     before: Callable[[Play], None],
 ) -> None:
     """Deactivated, dry or ended in that moment, the arm is told to stay where it is."""
-    play = Play()
-    play.drive()
-    before(play)
-    play.q_rad = play.q_rad + 0.01
-    play.sense()
+    play = under_way(before)
     assert play.pilot.has_commanded
     assert play.pilot.release(play.now).command.arm_rad == pytest.approx(play.q_rad)
     assert not play.pilot.has_commanded
@@ -256,7 +258,7 @@ def test_after_a_stop_is_released_the_old_target_is_not_commanded() -> None:
 
 def other_commander(play: Play) -> None:
     """Let another node command the arm, and end."""
-    play.pilot.obstacle = Rejection(StopReason.OTHER_COMMANDER, 'somebody')
+    rival(play)
     play.tick()
     play.move_arm()
     play.pilot.obstacle = None

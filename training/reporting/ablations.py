@@ -133,10 +133,10 @@ def _rate(runs: list[Run], ended: bool, name: str) -> str:
     """Return a success of an arm's runs together: where they began, or where they all ended."""
     told = []
     for run in runs:
-        scores = dict(run.evaluations).get(int(run.env_steps[-1]) if ended else 0)
-        if scores is None:  # still running, or killed: another evaluation is not its end
-            return 'not evaluated'
-        if name not in scores:  # --eval-stop-on-success sees no end
+        scores = dict(run.evaluations).get(int(run.env_steps[-1]) if ended else 0, {})
+        # Not there: still running, or killed (another evaluation is not its end), or one that
+        # stops on success and so sees no episode's end.
+        if name not in scores:
             return 'not evaluated'
         told.append((scores[name], run.config['eval_episodes']))
     solved = sum(round(share * episodes) for share, episodes in told)
